@@ -1,0 +1,99 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// One set of settings for every target: Swift 6, strict memory safety, every warning an error.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+func target(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name + "Tests",
+        dependencies: [.byName(name: name), "VUSBTestSupport"] + (name == "VUSBCore" ? [] : ["VUSBCore"]) + dependencies,
+        swiftSettings: settings
+    )
+}
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+let package = Package(
+    name: "vusb",
+    products: [
+        .executable(name: "vusbd", targets: ["vusbd"]),
+        .executable(name: "vusbctl", targets: ["vusbctl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // C borders.
+        .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+        .systemLibrary(name: "CLibUSB", pkgConfig: "libusb-1.0", providers: [.apt(["libusb-1.0-0-dev"])]),
+        .target(name: "CVUSBShims"),
+
+        // The core, and what stands on each side of it. Arrows point down only.
+        target("VUSBCore", []),
+        target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
+        target("VUSBEmulation", ["VUSBCore"]),
+        target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
+        target("VUSBVMM", ["VUSBCore", logging]),
+        target(
+            "VUSBControl",
+            [hummingbird, httpClient, nioCore, nioPosix, logging, lifecycle, yams],
+            resources: [.embedInCode("openapi.yaml")]
+        ),
+        target(
+            "VUSBDaemon",
+            [
+                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBVMM", "VUSBControl", "CVUSBShims",
+                logging, lifecycle, yams,
+            ]
+        ),
+        target("VUSBTestSupport", ["VUSBCore"]),
+        program("vusbd", ["VUSBDaemon", argumentParser, logging]),
+        program("vusbctl", ["VUSBControl", argumentParser]),
+
+        tests("VUSBCore", []),
+        tests("VUSBHost", []),
+        tests("VUSBEmulation", []),
+        tests("VUSBFileSystem", []),
+        tests("VUSBVMM", []),
+        tests("VUSBControl", []),
+        tests("VUSBDaemon", []),
+    ]
+)
+
+// Fuzz targets only build with the fuzzer's runtime (`make fuzz`).
+if Context.environment["VUSB_FUZZ"] != nil {
+    package.targets += [
+        program("FuzzDescriptors", ["VUSBCore"], path: "Tests/Fuzz/Descriptors"),
+    ]
+}

@@ -1,0 +1,1 @@
+#include "CVUSBShims.h"

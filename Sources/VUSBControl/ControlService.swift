@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What the control server serves: implemented by the daemon. Each throws the problem that the client gets.
+///
+/// DEVICE arguments are as people write them: a device id, `VID:PID` or `VID:PID:SERIAL`; an ambiguous one is refused
+/// with the candidates. Long operations return at once with a running `OperationInfo`.
+package protocol ControlService: Sendable {
+    func status() async -> DaemonStatus
+
+    func devices() async -> [DeviceInfo]
+    func device(_ name: String) async throws(Problem) -> DeviceInfo
+    /// Plugs an emulated device in.
+    func emulate(_ request: EmulateRequest) async throws(Problem) -> DeviceInfo
+    /// Unplugs an emulated device, as abruptly as a hand does.
+    func unplug(_ device: String) async throws(Problem)
+    /// Types text on an emulated keyboard.
+    func type(_ request: TypeRequest, on device: String) async throws(Problem)
+
+    func guests() async -> [GuestInfo]
+    func guest(_ name: String) async throws(Problem) -> GuestInfo
+    func addGuest(_ specification: GuestSpec) async throws(Problem) -> GuestInfo
+    func removeGuest(_ name: String) async throws(Problem)
+
+    func load(_ guest: String, _ request: LoadRequest) async throws(Problem) -> OperationInfo
+    func unload(_ guest: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
+    func attach(_ device: String, _ request: AttachRequest) async throws(Problem) -> OperationInfo
+    func detach(_ device: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
+
+    func operations() async -> [OperationInfo]
+    /// Returns when the operation has ended or changed by a step beyond `afterSteps`, at the latest after `wait`
+    /// seconds.
+    func operation(_ id: Int, waitSeconds: Double, afterSteps: Int?) async throws(Problem) -> OperationInfo
+    /// Asks a running operation to stop; it ends as `cancelled`, with all as it was before.
+    func cancelOperation(_ id: Int) async throws(Problem) -> OperationInfo
+
+    /// Events as they happen. With `after`, first those that are still known with a higher sequence number.
+    func events(after: UInt64?) async -> AsyncStream<EventInfo>
+
+    func doctor() async -> [Finding]
+}
