@@ -39,7 +39,7 @@ package final class BufferPool: TransferBufferOwner {
 
     deinit {
         state.withLock { lists in
-            for unsafe list in unsafe lists.byClass { for unsafe memory in unsafe list { unsafe memory.deallocate() } }
+            unsafe lists.byClass.joined().forEach { unsafe $0.deallocate() }
         }
     }
 
