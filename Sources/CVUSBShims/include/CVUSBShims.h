@@ -1,2 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
+#include "CVUSBShimsProcess.h"
+#include "CVUSBShimsHost.h"
+#include "CVUSBShimsThread.h"

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "CVUSBShimsHost.h"
+
+#include <time.h>
+
+int CVUSBShims_sem_wait_until(sem_t *semaphore, long long nanoseconds)
+{
+	struct timespec deadline = {
+		.tv_sec = nanoseconds / 1000000000,
+		.tv_nsec = nanoseconds % 1000000000,
+	};
+
+	return sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline);
+}

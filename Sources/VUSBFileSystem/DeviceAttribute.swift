@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+
+/// The attribute files of a device, named and formatted as in sysfs (Documentation/ABI/testing/sysfs-bus-usb,
+/// drivers/usb/core/sysfs.c). `state` and `guest` are the host's view only, `dev` the guest's.
+enum DeviceAttribute: UInt8, CaseIterable {
+    case idVendor
+    case idProduct
+    case bcdDevice
+    case bDeviceClass
+    case bDeviceSubClass
+    case bDeviceProtocol
+    case bMaxPacketSize0
+    case bNumConfigurations
+    case bConfigurationValue
+    case bNumInterfaces
+    case bmAttributes
+    case bMaxPower
+    case version
+    case speed
+    case manufacturer
+    case product
+    case serial
+    case busnum
+    case devnum
+    case dev
+    case descriptors
+    case state
+    case guest
+
+    var name: String { String(describing: self) }
+
+    init?(name: some StringProtocol) {
+        guard let match = Self.allCases.first(where: { $0.name == name }) else { return nil }
+        self = match
+    }
+}
+
+/// What the attributes of one device are made of.
+struct DeviceView: Sendable {
+    var record: DeviceRecord
+    var configurationValue: UInt8?
+    var busNumber: Int?
+    var deviceNumber: Int?
+    var major: Int?
+    var minor: Int?
+    var state: String?
+    var guest: String?
+
+    /// Nil where the device hasn't the attribute; sysfs has no file then, and neither have we.
+    func bytes(of attribute: DeviceAttribute) -> [UInt8]? {
+        if attribute == .descriptors { return record.descriptors.bytes }
+        return text(of: attribute).map { Array(($0 + "\n").utf8) }
+    }
+
+    private func text(of attribute: DeviceAttribute) -> String? {
+        let device = record.descriptors.device
+        return switch attribute {
+        case .idVendor: Self.hex(device.idVendor, digits: 4)
+        case .idProduct: Self.hex(device.idProduct, digits: 4)
+        case .bcdDevice: Self.hex(device.bcdDevice, digits: 4)
+        case .bDeviceClass: Self.hex(device.bDeviceClass, digits: 2)
+        case .bDeviceSubClass: Self.hex(device.bDeviceSubClass, digits: 2)
+        case .bDeviceProtocol: Self.hex(device.bDeviceProtocol, digits: 2)
+        case .bMaxPacketSize0: String(device.bMaxPacketSize0)
+        case .bNumConfigurations: String(device.bNumConfigurations)
+        case .version: Self.pad(String(device.bcdUSB >> 8, radix: 16)) + "." + Self.hex(device.bcdUSB & 0xff, digits: 2)
+        case .speed: record.speed.sysfsName
+        case .manufacturer: record.manufacturer
+        case .product: record.product
+        case .serial: record.serial
+        case .busnum: busNumber.map { String($0) }
+        case .devnum: deviceNumber.map { String($0) }
+        case .dev: major.flatMap { major in minor.map { "\(major):\($0)" } }
+        case .state: state
+        case .guest: guest
+        case .bConfigurationValue, .bNumInterfaces, .bmAttributes, .bMaxPower: configurationText(of: attribute)
+        case .descriptors: nil
+        }
+    }
+
+    /// Attributes of the configuration in force; empty lines while there is none, as in sysfs.
+    private func configurationText(of attribute: DeviceAttribute) -> String? {
+        guard let configurationValue else { return nil }
+        guard let configuration = record.descriptors.configuration(value: configurationValue) else { return "" }
+        return switch attribute {
+        case .bConfigurationValue: String(configuration.bConfigurationValue)
+        case .bNumInterfaces: Self.pad(String(Set(configuration.interfaces.map(\.bInterfaceNumber)).count))
+        case .bmAttributes: Self.hex(configuration.bmAttributes, digits: 2)
+        case .bMaxPower: "\(Int(configuration.bMaxPower) * (record.speed >= .super ? 8 : 2))mA"
+        default: nil
+        }
+    }
+
+    private static func hex(_ value: some BinaryInteger, digits: Int) -> String {
+        let text = String(value, radix: 16)
+        return String(repeating: "0", count: max(0, digits - text.count)) + text
+    }
+
+    private static func pad(_ text: String) -> String { text.count < 2 ? " " + text : text }
+}
+
+extension DeviceSpeed {
+    fileprivate static func >= (left: DeviceSpeed, right: DeviceSpeed) -> Bool {
+        let order = DeviceSpeed.allCases
+        return order.firstIndex(of: left) ?? 0 >= order.firstIndex(of: right) ?? 0
+    }
+}

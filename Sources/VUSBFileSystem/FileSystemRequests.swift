@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CFuse3
+internal import Glibc
+internal import VUSBCore
+
+/// What each FUSE request means for the tree and the open files. `FUSEOperations` calls it from C.
+///
+/// Concurrency model: reader threads only; the state is the tree's, the table's and the files'.
+final class FileSystemRequests: Sendable {
+    let tree: NodeTree
+    let files = OpenFileTable()
+
+    init(tree: NodeTree) { self.tree = tree }
+
+    func lookup(_ reply: consuming FUSEReply, parent: NodeID, name: String) {
+        guard let node = tree.lookup(name, in: parent), let attributes = tree.attributes(of: node) else {
+            return reply.error(ENOENT)
+        }
+        reply.entry(attributes, inode: node)
+    }
+
+    func getAttributes(_ reply: consuming FUSEReply, of node: NodeID) {
+        guard let attributes = tree.attributes(of: node) else { return reply.error(ENOENT) }
+        reply.attributes(attributes)
+    }
+
+    /// Owner, mode and size are the daemon's to say; a truncation, as `>` in a shell does it, means nothing here.
+    func setAttributes(_ reply: consuming FUSEReply, of node: NodeID, changing bits: Int32) {
+        let harmless =
+            FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME
+            | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW
+        guard bits & ~harmless == 0 else { return reply.error(EPERM) }
+        getAttributes(reply, of: node)
+    }
+
+    func open(_ reply: consuming FUSEReply, _ node: NodeID) {
+        let handle = files.open { id in makeFile(node, id) ?? MissingFile() }
+        guard let handle else { return reply.error(ENFILE) }
+        if files.file(handle) is MissingFile {
+            files.close(handle)
+            return reply.error(ENOENT)
+        }
+        if !reply.opened(handle: handle.rawValue, flags: Self.flags(of: node)) { files.close(handle) }
+    }
+
+    func openDirectory(_ reply: consuming FUSEReply, _ node: NodeID) {
+        guard let entries = tree.list(node) else { return reply.error(ENOENT) }
+        let handle = files.open { _ in DirectoryFile(entries: entries) }
+        guard let handle else { return reply.error(ENFILE) }
+        if !reply.opened(handle: handle.rawValue, flags: 0) { files.close(handle) }
+    }
+
+    func readDirectory(_ reply: consuming FUSEReply, _ handle: FileHandleID, size: Int, offset: Int64) {
+        guard let directory = files.file(handle) as? DirectoryFile else { return reply.error(EBADF) }
+        reply.directory(directory.entries, from: Int(offset), size: min(size, 1 << 16))
+    }
+
+    /// Endpoints and events are streams without a position, so that a read that blocks doesn't hold up a write on the
+    /// same descriptor; attribute files have one, as in sysfs.
+    private static func flags(of node: NodeID) -> UInt32 {
+        switch node.kind {
+        case .endpoint, .guestEvents:
+            CFuse3_FOPEN_DIRECT_IO | CFuse3_FOPEN_STREAM | CFuse3_FOPEN_NONSEEKABLE
+                | CFuse3_FOPEN_PARALLEL_DIRECT_WRITES
+        default: CFuse3_FOPEN_DIRECT_IO
+        }
+    }
+
+    private func makeFile(_ node: NodeID, _ id: FileHandleID) -> (any OpenFile)? {
+        switch node.kind {
+        case .guestEvents: return tree.eventLog(of: node).map { EventsFile(id: id, log: $0) }
+        case .endpoint:
+            let address = EndpointAddress(rawValue: node.parameter)
+            guard let attachment = tree.attachment(of: node) else { return nil }
+            if address == .control { return ControlFile(id: id, attachment: attachment) }
+            guard attachment.entry.device.endpoint(address) != nil else { return nil }
+            return switch address.direction {
+            case .in: InEndpointFile(id: id, attachment: attachment, address: address)
+            case .out: OutEndpointFile(id: id, attachment: attachment, address: address)
+            }
+        default: return tree.content(of: node).map { AttributeFile(content: $0) }
+        }
+    }
+}
+
+/// Stands in for a file that turned out not to be there.
+private final class MissingFile: OpenFile {
+    func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
+        reply.error(ENOENT)
+    }
+}
+
+/// A directory as it was when it was opened.
+private final class DirectoryFile: OpenFile {
+    let entries: [DirectoryEntry]
+
+    init(entries: [DirectoryEntry]) { self.entries = entries }
+
+    func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
+        reply.error(EISDIR)
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Synchronization
+package import VUSBCore
+
+/// Who may use a guest's files.
+package struct GuestAccess: Sendable, Equatable {
+    package var uid: UInt32
+    package var gid: UInt32
+    /// Permission bits, such as 0o660. An IN endpoint's file has no write bits, an OUT endpoint's no read bits.
+    package var fileMode: UInt16
+
+    package init(uid: UInt32 = 0, gid: UInt32 = 0, fileMode: UInt16 = 0o600) {
+        self.uid = uid
+        self.gid = gid
+        self.fileMode = fileMode & 0o777
+    }
+}
+
+/// What /vusb/devices/ID shows.
+package struct HostDeviceEntry: Sendable {
+    let record: DeviceRecord
+    let state: String
+    let guest: String?
+
+    package init(record: DeviceRecord, state: String, guest: String?) {
+        self.record = record
+        self.state = state
+        self.guest = guest
+    }
+}
+
+/// A device in a guest's directory.
+package struct AttachmentEntry: Sendable {
+    /// As the guest sees it, such as `1-1`.
+    let path: String
+    let busNumber: Int
+    let deviceNumber: Int
+    let major: Int
+    let minor: Int
+    let record: DeviceRecord
+    let device: VirtualDevice
+
+    package init(
+        path: String,
+        busNumber: Int,
+        deviceNumber: Int,
+        major: Int = 189,
+        minor: Int,
+        record: DeviceRecord,
+        device: VirtualDevice
+    ) {
+        self.path = path
+        self.busNumber = busNumber
+        self.deviceNumber = deviceNumber
+        self.major = major
+        self.minor = minor
+        self.record = record
+        self.device = device
+    }
+}
+
+/// What /vusb shows: the control plane writes it, FUSE's reader threads look it up.
+///
+/// Concurrency model: all state is behind one `Mutex`, taken by any thread for a look-up or a change and held across
+/// no call out. Lock order: this one, then none.
+package final class NodeTree: Sendable {
+    struct Attachment: Sendable {
+        let serial: UInt32
+        let entry: AttachmentEntry
+        let openFiles: OpenFileCount
+
+        var view: DeviceView {
+            DeviceView(
+                record: entry.record,
+                configurationValue: entry.device.settings.configurationValue,
+                busNumber: entry.busNumber,
+                deviceNumber: entry.deviceNumber,
+                major: entry.major,
+                minor: entry.minor
+            )
+        }
+    }
+
+    struct Guest: Sendable {
+        let serial: UInt32
+        let name: String
+        var access: GuestAccess
+        var state = "unloaded"
+        var isPublished = false
+        var attachments: [UInt32: Attachment] = [:]
+        let events = EventLog()
+
+        func attachment(path: Substring) -> Attachment? { attachments.values.first { $0.entry.path == path } }
+    }
+
+    struct HostDevice: Sendable {
+        let serial: UInt32
+        var entry: HostDeviceEntry
+
+        var view: DeviceView {
+            DeviceView(
+                record: entry.record,
+                configurationValue: nil,
+                busNumber: entry.record.busNumber,
+                deviceNumber: entry.record.deviceNumber,
+                state: entry.state,
+                guest: entry.guest
+            )
+        }
+    }
+
+    struct State: Sendable {
+        var hostDevices: [UInt32: HostDevice] = [:]
+        var hostSerials: [DeviceID: UInt32] = [:]
+        var guests: [UInt32: Guest] = [:]
+        var guestSerials: [String: UInt32] = [:]
+        private var lastSerial: UInt32 = 0
+
+        mutating func nextSerial() -> UInt32 {
+            lastSerial = lastSerial == NodeID.maximumSerial ? 1 : lastSerial + 1
+            return lastSerial
+        }
+
+        func guest(named name: some StringProtocol) -> Guest? {
+            guestSerials[String(name)].flatMap { guests[$0] }
+        }
+
+        mutating func change(_ name: String, _ body: (inout Guest) -> Void) {
+            guard let serial = guestSerials[name], var guest = guests[serial] else { return }
+            body(&guest)
+            guests[serial] = guest
+        }
+    }
+
+    let state = Mutex(State())
+
+    package init() {}
+
+    /// Adds the device, or replaces what is known of it.
+    package func setHostDevice(_ entry: HostDeviceEntry) {
+        state.withLock { state in
+            let serial = state.hostSerials[entry.record.id] ?? state.nextSerial()
+            state.hostSerials[entry.record.id] = serial
+            state.hostDevices[serial] = HostDevice(serial: serial, entry: entry)
+        }
+    }
+
+    package func removeHostDevice(_ id: DeviceID) {
+        state.withLock { state in
+            if let serial = state.hostSerials.removeValue(forKey: id) { state.hostDevices[serial] = nil }
+        }
+    }
+
+    /// The guest's directory appears, with `state` and `events`. A guest that is there only gets the new access.
+    package func addGuest(_ name: String, access: GuestAccess) {
+        state.withLock { state in
+            if state.guestSerials[name] != nil { return state.change(name) { $0.access = access } }
+            let serial = state.nextSerial()
+            state.guestSerials[name] = serial
+            state.guests[serial] = Guest(serial: serial, name: name, access: access)
+        }
+    }
+
+    package func removeGuest(_ name: String) {
+        let removed = state.withLock { state in
+            state.guestSerials.removeValue(forKey: name).flatMap { state.guests.removeValue(forKey: $0) }
+        }
+        removed?.events.finish()
+    }
+
+    /// - Parameter text: `unloaded`, `loading`, `loaded`, `draining` or `failed: REASON`.
+    package func setGuestState(_ name: String, _ text: String) {
+        state.withLock { state in state.change(name) { $0.state = text } }
+    }
+
+    /// `dev/` and `devices/` appear at load and vanish at unload.
+    package func setGuestPublished(_ name: String, _ isPublished: Bool) {
+        state.withLock { state in state.change(name) { $0.isPublished = isPublished } }
+    }
+
+    /// - Parameter line: one JSON object, without a newline.
+    package func appendEvent(to guest: String, line: String) {
+        let log = state.withLock { $0.guest(named: guest)?.events }
+        log?.append(line)
+    }
+
+    package func attach(_ entry: AttachmentEntry, to guest: String) {
+        state.withLock { state in
+            let serial = state.nextSerial()
+            state.change(guest) {
+                $0.attachments[serial] = Attachment(serial: serial, entry: entry, openFiles: OpenFileCount())
+            }
+        }
+    }
+
+    /// The device's directory vanishes. Files that are open stay open and answer as the closed device does.
+    package func detach(path: String, from guest: String) {
+        state.withLock { state in
+            state.change(guest) { guest in
+                if let found = guest.attachment(path: path[...]) { guest.attachments[found.serial] = nil }
+            }
+        }
+    }
+
+    /// Endpoint files of the attachment that are open now.
+    package func openHandles(path: String, of guest: String) -> Int {
+        state.withLock { $0.guest(named: guest)?.attachment(path: path[...])?.openFiles.value ?? 0 }
+    }
+}

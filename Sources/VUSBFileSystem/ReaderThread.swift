@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CVUSBShims
+internal import Glibc
+internal import Synchronization
+
+/// A thread that reads FUSE requests and carries them out until the session ends.
+///
+/// Concurrency model: `start` and `wake` are the control plane's; the context belongs to the thread itself.
+@safe
+final class ReaderThread: @unchecked Sendable {
+    // SAFETY: the context is only used by the thread; the thread's id is set before anybody can wake it.
+    private let number: Int
+    private let session: SessionHandle
+    private let context: ReaderContext
+    private let onEnd: @Sendable () -> Void
+    private let thread = Mutex<pthread_t?>(nil)
+    private let isStopping = Atomic(false)
+
+    /// Only interrupts read(2): its handler does nothing.
+    private static let wakeSignal = SIGUSR2
+
+    init(number: Int, session: SessionHandle, context: ReaderContext, onEnd: @escaping @Sendable () -> Void) {
+        self.number = number
+        self.session = session
+        self.context = context
+        self.onEnd = onEnd
+    }
+
+    func start() {
+        Self.installHandler()
+        var id = pthread_t()
+        // Balanced by takeRetainedValue in readerMain.
+        let me = unsafe Unmanaged.passRetained(self).toOpaque()
+        let result = unsafe pthread_create(&id, nil, readerMain, me)
+        // Out of threads at start: the file system can't be served.
+        precondition(result == 0, "pthread_create: \(errorText(result))")
+        thread.withLock { $0 = id }
+    }
+
+    /// Has the thread look whether it is to stop. Safe until `onEnd` was called.
+    func wake() {
+        isStopping.store(true, ordering: .releasing)
+        thread.withLock { id in
+            if let id { pthread_kill(id, Self.wakeSignal) }
+        }
+    }
+
+    fileprivate func run() {
+        // A name is only for people who look at threads.
+        unsafe CVUSBShims_set_thread_name("vusb-fuse-\(number)")
+        context.install()
+        while !isStopping.load(ordering: .acquiring), session.serveOne(context.requestBuffer) {}
+        thread.withLock { id in
+            if let id { pthread_detach(id) }
+            id = nil
+        }
+        onEnd()
+    }
+
+    private static func installHandler() {
+        var action = sigaction()
+        unsafe action.__sigaction_handler.sa_handler = { _ in }
+        // No SA_RESTART: read must return.
+        unsafe sigaction(wakeSignal, &action, nil)
+    }
+}
+
+private func readerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let argument = unsafe argument else { return nil }
+    let reader = unsafe Unmanaged<ReaderThread>.fromOpaque(argument).takeRetainedValue()
+    reader.run()
+    return nil
+}

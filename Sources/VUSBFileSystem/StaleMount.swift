@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CFuse3
+internal import Glibc
+internal import VUSBCore
+
+/// What is mounted at a path, as far as a FUSE daemon must know before it mounts there.
+enum MountState: Equatable {
+    case none
+    /// A FUSE mount whose daemon was killed: it answers ENOTCONN until it is unmounted.
+    case stale
+    case alive(type: String)
+
+    /// Looks into /proc/self/mountinfo (proc(5)), and asks the mount itself only where there is one.
+    static func of(_ path: String, mountInfo: String) -> MountState {
+        guard let type = type(of: path, mountInfo: mountInfo) else { return .none }
+        guard type.hasPrefix("fuse") else { return .alive(type: type) }
+        var attributes = stat()
+        if unsafe stat(path, &attributes) != 0, errno == ENOTCONN || errno == ECONNABORTED { return .stale }
+        return .alive(type: type)
+    }
+
+    /// The type of the topmost file system mounted exactly at `path`.
+    static func type(of path: String, mountInfo: String) -> String? {
+        var found: String?
+        for line in mountInfo.split(separator: "\n") {
+            let fields = line.split(separator: " ")
+            guard fields.count > 4, unescape(fields[4]) == path,
+                let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
+            else { continue }
+            found = String(fields[separator + 1])
+        }
+        return found
+    }
+
+    /// The kernel writes blanks, tabs, newlines and backslashes in octal.
+    private static func unescape(_ field: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(field.utf8)[...]
+        while let byte = rest.popFirst() {
+            let digits = rest.prefix(3)
+            if byte == UInt8(ascii: "\\"), digits.count == 3,
+                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    static func readMountInfo() throws(USBError) -> String {
+        let file = unsafe open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else {
+            throw USBError(.io, "/proc/self/mountinfo: \(errorText(errno))", remedy: "mount /proc")
+        }
+        defer { close(file) }
+        var text: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = unsafe chunk.withUnsafeMutableBytes { unsafe read(file, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+            text += chunk.prefix(count)
+        }
+    }
+}
+
+/// What the system calls an error number.
+func errorText(_ number: Int32) -> String {
+    unsafe strerror(number).map { unsafe String(cString: $0) } ?? "error \(number)"
+}
