@@ -66,6 +66,8 @@ final class ControlFile: OpenFile, URBHandler {
         submit(reply, setup, buffer)
     }
 
+    func abandon() { pending.answerAll(ENODEV) }
+
     func interrupted(_ request: UInt) {
         if case .cancel(let token) = pending.interrupted(request) { device.cancel(token) }
     }

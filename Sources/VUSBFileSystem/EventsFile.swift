@@ -49,6 +49,8 @@ final class EventsFile: OpenFile {
         reply.poll(hasNext() ? PollEvents.readable : 0)
     }
 
+    func abandon() { pending.answerAll(ENODEV) }
+
     func interrupted(_ request: UInt) {
         if case .answer(let reply) = pending.interrupted(request) { reply.error(EINTR) }
     }

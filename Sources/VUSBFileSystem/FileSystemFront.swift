@@ -69,8 +69,9 @@ package final class FileSystemFront: Sendable {
         logger.info("mounted \(options.mountPoint), \(readers.count) reader threads")
     }
 
-    /// Unmounts and ends the threads. Requests still unanswered end with ENOTCONN or ECONNABORTED, which is what a
-    /// caller gets when its file system goes. Idempotent.
+    /// Unmounts and ends the threads. Requests still unanswered end with ENODEV. Idempotent.
+    ///
+    /// All devices must be closed by then: a URB that completes later would answer into a session that is gone.
     package func stop() async {
         let readers = state.withLock { state in
             state.isStopping = true
@@ -86,6 +87,7 @@ package final class FileSystemFront: Sendable {
             return !state.isClosed
         }
         guard isMine else { return }
+        requests.abandon()
         session.close()
         logger.info("unmounted \(options.mountPoint)")
     }

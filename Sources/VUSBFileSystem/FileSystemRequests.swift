@@ -35,20 +35,25 @@ final class FileSystemRequests: Sendable {
     }
 
     func open(_ reply: consuming FUSEReply, _ node: NodeID) {
-        let handle = files.open { id in makeFile(node, id) ?? MissingFile() }
-        guard let handle else { return reply.error(ENFILE) }
-        if files.file(handle) is MissingFile {
-            files.close(handle)
-            return reply.error(ENOENT)
-        }
-        if !reply.opened(handle: handle.rawValue, flags: Self.flags(of: node)) { files.close(handle) }
+        open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
     }
 
     func openDirectory(_ reply: consuming FUSEReply, _ node: NodeID) {
-        guard let entries = tree.list(node) else { return reply.error(ENOENT) }
-        let handle = files.open { _ in DirectoryFile(entries: entries) }
-        guard let handle else { return reply.error(ENFILE) }
-        if !reply.opened(handle: handle.rawValue, flags: 0) { files.close(handle) }
+        open(reply, flags: 0) { _ in tree.list(node).map { DirectoryFile(entries: $0) } }
+    }
+
+    private func open(_ reply: consuming FUSEReply, flags: UInt32, _ make: (FileHandleID) -> (any OpenFile)?) {
+        switch files.open(make) {
+        case .full: reply.error(ENFILE)
+        case .missing: reply.error(ENOENT)
+        case .opened(let handle):
+            if !reply.opened(handle: handle.rawValue, flags: flags) { files.close(handle) }
+        }
+    }
+
+    /// Answers all who still wait. To be called when no reader runs any more, before the session is destroyed.
+    func abandon() {
+        for file in files.all { file.abandon() }
     }
 
     func readDirectory(_ reply: consuming FUSEReply, _ handle: FileHandleID, size: Int, offset: Int64) {
@@ -81,13 +86,6 @@ final class FileSystemRequests: Sendable {
             }
         default: return tree.content(of: node).map { AttributeFile(content: $0) }
         }
-    }
-}
-
-/// Stands in for a file that turned out not to be there.
-private final class MissingFile: OpenFile {
-    func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
-        reply.error(ENOENT)
     }
 }
 

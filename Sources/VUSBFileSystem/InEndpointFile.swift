@@ -76,6 +76,8 @@ final class InEndpointFile: OpenFile, URBHandler {
         reply.poll(readiness())
     }
 
+    func abandon() { pending.answerAll(ENODEV) }
+
     func interrupted(_ request: UInt) {
         switch pending.interrupted(request) {
         case .nothing: break

@@ -98,6 +98,13 @@ extension NodeTree.State {
         return node(id, S_IFREG | (mode_t(access.fileMode) & bits), owner: access, size: TransferLimit.bytes)
     }
 
+    /// When this process began to serve: the time of all nodes.
+    private static let began: timespec = {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        return now
+    }()
+
     private static func node(_ id: NodeID, _ mode: mode_t, owner: GuestAccess?, size: Int = 0) -> stat {
         var result = stat()
         result.st_ino = UInt(id.rawValue)
@@ -107,6 +114,9 @@ extension NodeTree.State {
         result.st_gid = owner?.gid ?? 0
         result.st_size = off_t(size)
         result.st_blksize = 4096
+        result.st_atim = began
+        result.st_mtim = began
+        result.st_ctim = began
         return result
     }
 

@@ -21,6 +21,8 @@ protocol OpenFile: AnyObject, Sendable {
     func interrupted(_ request: UInt)
     /// The last close; nothing comes after it.
     func closed()
+    /// The session ends: whoever still waits is answered ENODEV. No request is being carried out any more.
+    func abandon()
 }
 
 extension OpenFile {
@@ -36,6 +38,7 @@ extension OpenFile {
     func sync(_ reply: consuming sending FUSEReply) { reply.done() }
     func interrupted(_ request: UInt) {}
     func closed() {}
+    func abandon() {}
 }
 
 /// The files that are open now.
@@ -57,9 +60,16 @@ final class OpenFileTable: Sendable {
     /// As many as there may be at once, so that a guest can't exhaust the host's memory by opening.
     static let limit = 65_536
 
-    /// - Parameter make: makes the file, which learns its own number.
-    /// - Returns: nil at the limit.
-    func open(_ make: (FileHandleID) -> any OpenFile) -> FileHandleID? {
+    enum Opening {
+        case opened(FileHandleID)
+        /// `make` had nothing to open.
+        case missing
+        /// The limit is reached.
+        case full
+    }
+
+    /// - Parameter make: makes the file, which learns its own number; nil where there is none.
+    func open(_ make: (FileHandleID) -> (any OpenFile)?) -> Opening {
         let id = state.withLock { state -> FileHandleID? in
             if state.free.isEmpty {
                 guard state.slots.count < Self.limit else { return nil }
@@ -70,10 +80,13 @@ final class OpenFileTable: Sendable {
             state.slots[index].generation &+= 1
             return FileHandleID(rawValue: UInt64(state.slots[index].generation) << 32 | UInt64(index + 1))
         }
-        guard let id else { return nil }
+        guard let id else { return .full }
         let file = make(id)
-        state.withLock { $0.slots[Self.index(id)].file = file }
-        return id
+        state.withLock { state in
+            state.slots[Self.index(id)].file = file
+            if file == nil { state.free.append(Self.index(id)) }
+        }
+        return file == nil ? .missing : .opened(id)
     }
 
     func file(_ id: FileHandleID) -> (any OpenFile)? {

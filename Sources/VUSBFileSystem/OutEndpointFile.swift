@@ -78,6 +78,8 @@ final class OutEndpointFile: OpenFile, URBHandler {
         answerSyncing()
     }
 
+    func abandon() { pending.answerAll(ENODEV) }
+
     func interrupted(_ request: UInt) {
         switch pending.interrupted(request) {
         case .nothing: break

@@ -69,6 +69,11 @@ final class PendingReplies: Sendable {
         slots.withLock { slots in slots.index(of: key).flatMap { slots.remove($0) } }
     }
 
+    /// Answers all with an error: nobody else will find them.
+    func answerAll(_ errno: Int32) {
+        while let reply = slots.withLock({ $0.removeAny() }) { reply.error(errno) }
+    }
+
     func interrupted(_ request: UInt) -> Interrupt {
         slots.withLock { slots in
             guard let index = slots.index(ofRequest: request) else { return .nothing }
@@ -148,6 +153,13 @@ private struct SlotArray: ~Copyable, @unchecked Sendable {
     mutating func remove(_ index: Int) -> FUSEReply? {
         self[index].phase = .free
         return self[index].reply.take()
+    }
+
+    mutating func removeAny() -> FUSEReply? {
+        for index in 0..<capacity {
+            if let reply = remove(index) { return reply }
+        }
+        return nil
     }
 
     /// Files have few requests at once: a scan is cheaper than a list of free slots.
