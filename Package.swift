@@ -24,7 +24,8 @@ func program(_ name: String, _ dependencies: [Target.Dependency], path: String? 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(
         name: name + "Tests",
-        dependencies: [.byName(name: name), "VUSBTestSupport"] + (name == "VUSBCore" ? [] : ["VUSBCore"]) + dependencies,
+        dependencies: [.byName(name: name), "VUSBTestSupport"] + (name == "VUSBCore" ? [] : ["VUSBCore"])
+            + dependencies,
         swiftSettings: settings
     )
 }
@@ -33,9 +34,14 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -48,6 +54,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.33.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -62,19 +70,22 @@ let package = Package(
         // The core, and what stands on each side of it. Arrows point down only.
         target("VUSBCore", []),
         target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
-        target("VUSBEmulation", ["VUSBCore"]),
+        target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
-        target("VUSBVMM", ["VUSBCore", logging]),
+        target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
-            [hummingbird, httpClient, nioCore, nioPosix, logging, lifecycle, yams],
+            [
+                hummingbird, hummingbirdCore, httpClient, httpTypes, nioCore, nioHTTP1, nioHTTPTypes, nioPosix,
+                logging, lifecycle, yams,
+            ],
             resources: [.embedInCode("openapi.yaml")]
         ),
         target(
             "VUSBDaemon",
             [
                 "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBVMM", "VUSBControl", "CVUSBShims",
-                logging, lifecycle, yams,
+                logging, lifecycle, unixSignals, yams,
             ]
         ),
         target("VUSBTestSupport", ["VUSBCore"]),
@@ -82,7 +93,7 @@ let package = Package(
         program("vusbctl", ["VUSBControl", argumentParser]),
 
         tests("VUSBCore", []),
-        tests("VUSBHost", []),
+        tests("VUSBHost", ["CLibUSB", logging]),
         tests("VUSBEmulation", []),
         tests("VUSBFileSystem", []),
         tests("VUSBVMM", []),
@@ -94,6 +105,6 @@ let package = Package(
 // Fuzz targets only build with the fuzzer's runtime (`make fuzz`).
 if Context.environment["VUSB_FUZZ"] != nil {
     package.targets += [
-        program("FuzzDescriptors", ["VUSBCore"], path: "Tests/Fuzz/Descriptors"),
+        program("FuzzDescriptors", ["VUSBCore"], path: "Tests/Fuzz/Descriptors")
     ]
 }

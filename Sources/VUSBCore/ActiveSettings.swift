@@ -28,6 +28,17 @@ package struct ActiveSettings: Sendable, Equatable {
         }
     }
 
+    /// After a SET_INTERFACE. Where the configuration in force hasn't got that setting (it changed meanwhile), nothing
+    /// changes.
+    package mutating func choose(_ interface: InterfaceNumber, alternate: UInt8, _ descriptors: Descriptors) {
+        guard let configuration = descriptors.configuration(value: configurationValue),
+            configuration.hasSetting(interface, alternate: alternate)
+        else { return }
+        var chosen = alternates
+        chosen[interface] = alternate
+        self = ActiveSettings(descriptors, configurationValue: configurationValue, alternates: chosen)
+    }
+
     /// Nil where the address isn't part of the settings in force.
     package func endpoint(_ address: EndpointAddress) -> EndpointDescriptor? { endpointTable[address.index] }
 

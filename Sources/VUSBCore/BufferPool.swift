@@ -2,10 +2,19 @@
 
 import Synchronization
 
+/// Where a `BufferPool` gets memory that isn't the process's ordinary one.
+package protocol BufferMemory: AnyObject, Sendable {
+    /// At least `byteCount` bytes, page-aligned; nil where there is none to be had now: ordinary memory serves then.
+    func allocate(byteCount: Int) -> UnsafeMutableRawPointer?
+
+    /// Takes back what `allocate` gave; false where it didn't come from here.
+    func free(_ memory: UnsafeMutableRawPointer, byteCount: Int) -> Bool
+}
+
 /// Page-aligned transfer buffers in size classes of powers of two, recycled.
 ///
 /// Concurrency model: any thread takes and any thread returns; the free lists are behind one `Mutex`, which is never
-/// held across `malloc` or `free`. Lock order: none, it is a leaf.
+/// held across an allocation or its end. Lock order: none, it is a leaf.
 @safe
 package final class BufferPool: TransferBufferOwner {
     package static let pageSize = 4096
@@ -20,27 +29,50 @@ package final class BufferPool: TransferBufferOwner {
         var byClass: [[UnsafeMutableRawPointer]]
         var cachedBytes = 0
         var outstanding = 0
+        /// Bytes kept for reuse at most.
+        var cacheLimit: Int
     }
 
     private let state: Mutex<FreeLists>
-    private let cacheLimit: Int
+    private let memory: (any BufferMemory)?
 
-    /// - Parameter cacheLimit: bytes kept for reuse at most; what is returned beyond goes back to the system.
-    package init(cacheLimit: Int = 8 << 20) {
-        self.cacheLimit = cacheLimit
+    /// - Parameters:
+    ///   - cacheLimit: bytes kept for reuse at most; what is returned beyond goes back to the system.
+    ///   - memory: asked first; nil for ordinary memory only.
+    package init(cacheLimit: Int = 8 << 20, memory: (any BufferMemory)? = nil) {
+        self.memory = memory
         var lists: [[UnsafeMutableRawPointer]] = unsafe []
         for _ in Self.smallestShift...Self.largestShift {
             var list: [UnsafeMutableRawPointer] = unsafe []
             unsafe list.reserveCapacity(64)
             unsafe lists.append(list)
         }
-        state = unsafe Mutex(FreeLists(byClass: lists))
+        state = unsafe Mutex(FreeLists(byClass: lists, cacheLimit: cacheLimit))
     }
 
-    deinit {
-        state.withLock { lists in
-            unsafe lists.byClass.joined().forEach { unsafe $0.deallocate() }
+    deinit { retire() }
+
+    /// Keeps nothing for reuse from now on: what it had goes back, and what is outstanding follows when returned.
+    package func retire() {
+        for sizeClass in 0...(Self.largestShift - Self.smallestShift) {
+            while let cached = takeCached(sizeClass) {
+                unsafe release(cached.pointer, byteCount: 1 << (sizeClass + Self.smallestShift))
+            }
         }
+    }
+
+    private func takeCached(_ sizeClass: Int) -> SendablePointer? {
+        state.withLock { lists in
+            lists.cacheLimit = 0
+            guard let memory = unsafe lists.byClass[sizeClass].popLast() else { return nil }
+            lists.cachedBytes -= 1 << (sizeClass + Self.smallestShift)
+            return unsafe SendablePointer(memory)
+        }
+    }
+
+    private func release(_ pointer: UnsafeMutableRawPointer, byteCount: Int) {
+        if unsafe memory?.free(pointer, byteCount: byteCount) == true { return }
+        unsafe pointer.deallocate()
     }
 
     /// Buffers handed out and not yet returned. Zero when nothing is in flight: tests end with this.
@@ -58,10 +90,10 @@ package final class BufferPool: TransferBufferOwner {
             lists.cachedBytes -= size
             return unsafe SendablePointer(memory)
         }
-        let memory =
-            unsafe recycled?.pointer
+        let allocation =
+            unsafe recycled?.pointer ?? memory?.allocate(byteCount: size)
             ?? UnsafeMutableRawPointer.allocate(byteCount: size, alignment: Self.pageSize)
-        return unsafe TransferBuffer(allocation: memory, capacity: size, sizeClass: sizeClass, owner: self)
+        return unsafe TransferBuffer(allocation: allocation, capacity: size, sizeClass: sizeClass, owner: self)
     }
 
     package func recycle(_ allocation: UnsafeMutableRawPointer, sizeClass: Int) {
@@ -69,12 +101,12 @@ package final class BufferPool: TransferBufferOwner {
         let returned = unsafe SendablePointer(allocation)
         let kept = state.withLock { lists in
             lists.outstanding -= 1
-            guard lists.cachedBytes + size <= cacheLimit else { return false }
+            guard lists.cachedBytes + size <= lists.cacheLimit else { return false }
             unsafe lists.byClass[sizeClass].append(returned.pointer)
             lists.cachedBytes += size
             return true
         }
-        if !kept { unsafe allocation.deallocate() }
+        if !kept { unsafe release(allocation, byteCount: size) }
     }
 
     private static func sizeClass(for count: Int) -> Int {

@@ -8,6 +8,16 @@ package struct Descriptors: Sendable, Equatable {
     /// The bytes that this was parsed from.
     package var bytes: [UInt8]
 
+    package init(
+        device: DeviceDescriptor,
+        configurations: [ConfigurationDescriptor],
+        bytes: [UInt8]
+    ) {
+        self.device = device
+        self.configurations = configurations
+        self.bytes = bytes
+    }
+
     package func configuration(value: UInt8) -> ConfigurationDescriptor? {
         configurations.first { $0.bConfigurationValue == value }
     }
@@ -27,6 +37,34 @@ package struct DeviceDescriptor: Sendable, Equatable {
     package var iProduct: UInt8
     package var iSerialNumber: UInt8
     package var bNumConfigurations: UInt8
+
+    package init(
+        bcdUSB: UInt16,
+        bDeviceClass: UInt8,
+        bDeviceSubClass: UInt8,
+        bDeviceProtocol: UInt8,
+        bMaxPacketSize0: UInt8,
+        idVendor: UInt16,
+        idProduct: UInt16,
+        bcdDevice: UInt16,
+        iManufacturer: UInt8,
+        iProduct: UInt8,
+        iSerialNumber: UInt8,
+        bNumConfigurations: UInt8
+    ) {
+        self.bcdUSB = bcdUSB
+        self.bDeviceClass = bDeviceClass
+        self.bDeviceSubClass = bDeviceSubClass
+        self.bDeviceProtocol = bDeviceProtocol
+        self.bMaxPacketSize0 = bMaxPacketSize0
+        self.idVendor = idVendor
+        self.idProduct = idProduct
+        self.bcdDevice = bcdDevice
+        self.iManufacturer = iManufacturer
+        self.iProduct = iProduct
+        self.iSerialNumber = iSerialNumber
+        self.bNumConfigurations = bNumConfigurations
+    }
 }
 
 /// USB 2.0, table 9-10, with all that belongs to it.
@@ -37,9 +75,33 @@ package struct ConfigurationDescriptor: Sendable, Equatable {
     package var bMaxPower: UInt8
     package var interfaces: [InterfaceDescriptor]
 
-    /// The first interface of each number at the given alternate settings, which default to 0.
+    package init(
+        bConfigurationValue: UInt8,
+        iConfiguration: UInt8,
+        bmAttributes: UInt8,
+        bMaxPower: UInt8,
+        interfaces: [InterfaceDescriptor]
+    ) {
+        self.bConfigurationValue = bConfigurationValue
+        self.iConfiguration = iConfiguration
+        self.bmAttributes = bmAttributes
+        self.bMaxPower = bMaxPower
+        self.interfaces = interfaces
+    }
+
+    /// The interfaces at the given alternate settings, which default to 0. Where a device lacks that, its first one
+    /// counts as 0, as with Linux.
     package func alternateSettings(_ chosen: [InterfaceNumber: UInt8]) -> [InterfaceDescriptor] {
-        interfaces.filter { $0.bAlternateSetting == chosen[$0.bInterfaceNumber] ?? 0 }
+        var inForce: [InterfaceNumber: UInt8] = [:]
+        for setting in interfaces where inForce[setting.bInterfaceNumber] == nil || setting.bAlternateSetting == 0 {
+            inForce[setting.bInterfaceNumber] = setting.bAlternateSetting
+        }
+        inForce.merge(chosen) { $1 }
+        return interfaces.filter { $0.bAlternateSetting == inForce[$0.bInterfaceNumber] }
+    }
+
+    package func hasSetting(_ interface: InterfaceNumber, alternate: UInt8) -> Bool {
+        interfaces.contains { $0.bInterfaceNumber == interface && $0.bAlternateSetting == alternate }
     }
 }
 
@@ -52,6 +114,24 @@ package struct InterfaceDescriptor: Sendable, Equatable {
     package var bInterfaceProtocol: UInt8
     package var iInterface: UInt8
     package var endpoints: [EndpointDescriptor]
+
+    package init(
+        bInterfaceNumber: InterfaceNumber,
+        bAlternateSetting: UInt8,
+        bInterfaceClass: UInt8,
+        bInterfaceSubClass: UInt8,
+        bInterfaceProtocol: UInt8,
+        iInterface: UInt8,
+        endpoints: [EndpointDescriptor]
+    ) {
+        self.bInterfaceNumber = bInterfaceNumber
+        self.bAlternateSetting = bAlternateSetting
+        self.bInterfaceClass = bInterfaceClass
+        self.bInterfaceSubClass = bInterfaceSubClass
+        self.bInterfaceProtocol = bInterfaceProtocol
+        self.iInterface = iInterface
+        self.endpoints = endpoints
+    }
 }
 
 /// USB 2.0, table 9-13, and its SuperSpeed companion where it has one.
@@ -62,6 +142,20 @@ package struct EndpointDescriptor: Sendable, Equatable {
     package var bInterval: UInt8
     package var companion: EndpointCompanion?
 
+    package init(
+        bEndpointAddress: EndpointAddress,
+        bmAttributes: UInt8,
+        wMaxPacketSize: UInt16,
+        bInterval: UInt8,
+        companion: EndpointCompanion? = nil
+    ) {
+        self.bEndpointAddress = bEndpointAddress
+        self.bmAttributes = bmAttributes
+        self.wMaxPacketSize = wMaxPacketSize
+        self.bInterval = bInterval
+        self.companion = companion
+    }
+
     package var transferType: TransferType { TransferType(rawValue: bmAttributes & 3) ?? .bulk }
 
     /// Bytes of one packet.
@@ -70,7 +164,9 @@ package struct EndpointDescriptor: Sendable, Equatable {
     /// Bytes of one service interval: isochronous and interrupt endpoints may send several packets in it.
     package var maxBytesPerInterval: Int {
         guard transferType == .isochronous || transferType == .interrupt else { return maxPacketSize }
-        if let companion { return max(Int(companion.wBytesPerInterval), maxPacketSize) }
+        if let companion {
+            return max(Int(companion.dwBytesPerInterval ?? UInt32(companion.wBytesPerInterval)), maxPacketSize)
+        }
         return maxPacketSize * (Int((wMaxPacketSize >> 11) & 3) + 1)
     }
 }
@@ -80,6 +176,20 @@ package struct EndpointCompanion: Sendable, Equatable {
     package var bMaxBurst: UInt8
     package var bmAttributes: UInt8
     package var wBytesPerInterval: UInt16
+    /// Of an isochronous endpoint beyond 48 KiB an interval (USB 3.2, table 9-28); nil without.
+    package var dwBytesPerInterval: UInt32?
+
+    package init(
+        bMaxBurst: UInt8,
+        bmAttributes: UInt8,
+        wBytesPerInterval: UInt16,
+        dwBytesPerInterval: UInt32? = nil
+    ) {
+        self.bMaxBurst = bMaxBurst
+        self.bmAttributes = bmAttributes
+        self.wBytesPerInterval = wBytesPerInterval
+        self.dwBytesPerInterval = dwBytesPerInterval
+    }
 }
 
 /// Why descriptors were refused: what is wrong and at which byte.

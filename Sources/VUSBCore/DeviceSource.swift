@@ -59,15 +59,21 @@ package struct OpenedDevice: Sendable {
     package let backend: any USBBackend
     package let configurationValue: UInt8
     package let alternates: [InterfaceNumber: UInt8]
+    /// Buffers in memory from which the source moves data without a copy of its own; nil where it has none. The CPU
+    /// and sockets may use it as any other; FUSE may not be given its pages to send (the kernel refuses to pin them),
+    /// so it serves the file front for OUT data only.
+    package let pool: BufferPool?
 
     package init(
         backend: any USBBackend,
         configurationValue: UInt8,
-        alternates: [InterfaceNumber: UInt8] = [:]
+        alternates: [InterfaceNumber: UInt8] = [:],
+        pool: BufferPool? = nil
     ) {
         self.backend = backend
         self.configurationValue = configurationValue
         self.alternates = alternates
+        self.pool = pool
     }
 }
 

@@ -52,7 +52,7 @@ package struct URB: ~Copyable, Sendable {
     package let requestedLength: Int
 
     /// Results; meaningful once completed.
-    package private(set) var status: URBStatus = .success
+    package internal(set) var status: URBStatus = .success
     package private(set) var actualLength = 0
     /// Isochronous only: packets that failed.
     package var errorCount = 0
@@ -80,6 +80,23 @@ package struct URB: ~Copyable, Sendable {
         self.requestedLength = requestedLength
         self.handler = handler
         self.context = context
+    }
+
+    /// A backend that drops a URB instead of completing it breaks its promise; its submitter hears of it all the same.
+    deinit {
+        guard let device else { return }
+        var replacement = URB(
+            endpoint: endpoint,
+            setup: setup,
+            buffer: nil,
+            requestedLength: requestedLength,
+            handler: handler,
+            context: context
+        )
+        replacement.operation = operation
+        replacement.token = token
+        replacement.device = device
+        replacement.complete(.io)
     }
 
     /// The direction of the data: the setup packet's for control transfers, else the endpoint's.

@@ -18,8 +18,10 @@ enum URBCheck {
         switch endpoint.transferType {
         case .isochronous:
             guard packetsFit(urb, endpoint) else { return .complete(.invalid) }
-        case .control, .bulk, .interrupt:
+        case .bulk, .interrupt:
             guard urb.packetCount == 0 else { return .complete(.invalid) }
+        // Message pipes other than endpoint 0 exist on paper only, and no host interface can drive them.
+        case .control: return .complete(.notSupported)
         }
         return .carryOut(.transfer(endpoint.transferType))
     }
@@ -42,6 +44,8 @@ enum URBCheck {
         guard let setup = urb.setup, Int(setup.wLength) == urb.requestedLength, urb.packetCount == 0, urb.streamID == 0
         else { return .complete(.invalid) }
         guard setup.kind == .standard else { return .carryOut(.transfer(.control)) }
+        // Each of the intercepted requests goes out and has no data stage: a malformed one is a request error.
+        if isIntercepted(setup), setup.bmRequestType & 0x80 != 0 || setup.wLength != 0 { return .complete(.stall) }
         return switch (setup.bRequest, setup.recipient) {
         // The host's controller chose the address long ago; the guest's choice is between it and its own controller.
         case (StandardRequest.setAddress, .device): .complete(.success)
@@ -50,6 +54,16 @@ enum URBCheck {
         case (StandardRequest.clearFeature, .endpoint) where setup.wValue == StandardFeature.endpointHalt:
             clearHalt(setup, settings)
         default: .carryOut(.transfer(.control))
+        }
+    }
+
+    private static func isIntercepted(_ setup: SetupPacket) -> Bool {
+        switch (setup.bRequest, setup.recipient) {
+        case (StandardRequest.setAddress, .device), (StandardRequest.setConfiguration, .device),
+            (StandardRequest.setInterface, .interface):
+            true
+        case (StandardRequest.clearFeature, .endpoint): setup.wValue == StandardFeature.endpointHalt
+        default: false
         }
     }
 
@@ -70,9 +84,7 @@ enum URBCheck {
         let alternate = UInt8(truncatingIfNeeded: setup.wValue)
         guard setup.wIndex < 256, setup.wValue < 256,
             let configuration = descriptors.configuration(value: settings.configurationValue),
-            configuration.interfaces.contains(where: {
-                $0.bInterfaceNumber == number && $0.bAlternateSetting == alternate
-            })
+            configuration.hasSetting(number, alternate: alternate)
         else { return .complete(.stall) }
         return .carryOut(.setInterface(number, alternate: alternate))
     }

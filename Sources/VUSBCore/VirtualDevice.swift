@@ -9,22 +9,29 @@ import Synchronization
 ///
 /// Concurrency model: any thread submits, cancels and completes. All state is in one `Mutex`, which is held across no
 /// call to the backend or to a handler. The control plane drains, closes and resets. Lock order: none, it is a leaf.
-/// The races of submit, complete, cancel, unplug, close and stop are numbered in Cancellation.md.
+/// Calls to the backend are counted while they run, so that its `close` is the last of them. The races of submit,
+/// complete, cancel, unplug, close and stop are numbered in Cancellation.md.
 package final class VirtualDevice: Sendable {
     package let descriptors: Descriptors
     package let speed: DeviceSpeed
     /// Where a front takes the buffers of its URBs from.
     package let pool: BufferPool
-    private let backend: any USBBackend
-    private let state: Mutex<State>
+    let backend: any USBBackend
+    let state: Mutex<State>
 
-    fileprivate struct State {
+    struct State {
         var admission = Admission.admitting
+        var isResetting = false
+        var closure = Closure.open
+        /// Calls to the backend that haven't returned.
+        var callsBelow = 0
         var table = URBTable()
         var settings: ActiveSettings
         var counters = Counters()
-        var drainWaiters: [Int: CheckedContinuation<Void, Never>] = [:]
+        var idleWaiters: [Int: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter = 0
+        /// Only the one `close` that does the work waits for the calls to return.
+        var callsWaiter: CheckedContinuation<Void, Never>?
     }
 
     /// Whether new URBs are taken.
@@ -34,6 +41,14 @@ package final class VirtualDevice: Sendable {
         case draining
         /// New ones end with this.
         case closed(URBStatus)
+    }
+
+    /// How far `close` has come.
+    enum Closure {
+        case open
+        /// Others who close meanwhile wait for the first.
+        case closing([CheckedContinuation<Void, Never>])
+        case closed
     }
 
     /// Since the attachment began.
@@ -66,12 +81,19 @@ package final class VirtualDevice: Sendable {
 
     package var settings: ActiveSettings { state.withLock { $0.settings } }
     package var counters: Counters { state.withLock { $0.counters } }
-    package var admission: Admission { state.withLock { $0.admission } }
     package var inFlight: Int { state.withLock { $0.table.count } }
+
+    /// `draining` during a reset too.
+    package var admission: Admission { state.withLock { $0.effectiveAdmission } }
 
     /// The endpoint as it is now; nil where the settings in force don't have it.
     package func endpoint(_ address: EndpointAddress) -> EndpointDescriptor? {
         state.withLock { $0.settings.endpoint(address) }
+    }
+
+    /// URBs in flight on an endpoint: for `status`, not for the data path.
+    package func inFlight(on address: EndpointAddress) -> Int {
+        state.withLock { $0.table.count(on: address) }
     }
 
     // MARK: - Data path
@@ -81,7 +103,7 @@ package final class VirtualDevice: Sendable {
     /// - Returns: what `cancel` takes; `.none` where the URB wasn't accepted. The URB may be complete by then.
     @discardableResult
     package func submit(_ urb: consuming URB) -> URBToken {
-        let verdict = state.withLock { state in Self.admit(&state, urb, descriptors) }
+        let verdict = state.withLock { state in state.admit(urb, descriptors) }
         switch verdict {
         case .refused(let status):
             urb.complete(status)
@@ -91,7 +113,9 @@ package final class VirtualDevice: Sendable {
             urb.operation = operation
             urb.device = self
             backend.submit(urb)
+            // A cancel that came meanwhile was left to us: no backend is asked to cancel what it doesn't have yet.
             if state.withLock({ $0.table.submitted(token) }) { backend.cancel(token) }
+            callsReturned(1)
             return token
         }
     }
@@ -99,38 +123,28 @@ package final class VirtualDevice: Sendable {
     /// Asks that a URB end soon; it still completes, with `cancelled` or with what it achieved. A token that is no
     /// longer current is ignored.
     package func cancel(_ token: URBToken) {
-        if state.withLock({ $0.table.cancel(token) }) { backend.cancel(token) }
-    }
-
-    private enum Verdict {
-        case refused(URBStatus)
-        case accepted(URBToken, URB.Operation)
-    }
-
-    private static func admit(_ state: inout State, _ urb: borrowing URB, _ descriptors: Descriptors) -> Verdict {
-        switch state.admission {
-        case .admitting: break
-        case .draining: return .refused(.busy)
-        case .closed(let status): return .refused(status)
+        let isToBeAsked = state.withLock { state in
+            guard state.table.cancel(token) else { return false }
+            state.callsBelow += 1
+            return true
         }
-        switch URBCheck.check(urb, settings: state.settings, descriptors: descriptors) {
-        case .complete(let status): return .refused(status)
-        case .carryOut(let operation):
-            guard let token = state.table.insert(endpoint: urb.endpoint) else { return .refused(.noMemory) }
-            return .accepted(token, operation)
-        }
+        guard isToBeAsked else { return }
+        backend.cancel(token)
+        callsReturned(1)
     }
 
     /// The backend's half of the end of a URB; called by `URB.complete`.
     func urbCompleted(_ urb: consuming URB) {
         let token = urb.token
-        let known = state.withLock { state in
-            guard state.table.complete(token) else { return false }
-            state.account(for: urb, descriptors)
-            return true
+        let final: URBStatus? = state.withLock { state in
+            guard state.table.complete(token) else { return nil }
+            let status = state.finalStatus(urb.status)
+            state.account(for: urb, status, descriptors)
+            return status
         }
         // A URB that the table doesn't know was never accepted by this device: a defect of the backend.
-        assert(known, "URB completed twice or by the wrong device")
+        assert(final != nil, "URB completed twice or by the wrong device")
+        if let final { urb.status = final }
         let handler = urb.handler
         handler.urbCompleted(urb)
         // Only now does it stop counting as in flight: drained means that all have been told.
@@ -141,92 +155,51 @@ package final class VirtualDevice: Sendable {
         for waiter in waiters { waiter.resume() }
     }
 
-    // MARK: - Control plane
-
-    /// New URBs end with `busy` from now on. A device that is closed stays so.
-    package func stopAdmitting() {
-        state.withLock { if $0.admission == .admitting { $0.admission = .draining } }
-    }
-
-    /// Undoes `stopAdmitting`.
-    package func resumeAdmitting() {
-        state.withLock { if $0.admission == .draining { $0.admission = .admitting } }
-    }
-
-    package func cancelAll() {
-        for token in state.withLock({ $0.table.cancelAll() }) { backend.cancel(token) }
-    }
-
-    /// The device is gone: URBs in flight end with what their source says, new ones with `noDevice`.
-    package func disconnect() {
-        state.withLock { $0.admission = .closed(.noDevice) }
-        cancelAll()
-    }
-
-    /// Stops admitting and waits for the URBs in flight.
-    /// - Returns: how many are still in flight at the deadline; 0 when drained. It still doesn't admit then.
-    package func drain(for limit: Duration) async -> Int {
-        stopAdmitting()
-        return await waitUntilIdle(for: limit)
-    }
-
-    /// Ends the attachment: no URB is admitted, those in flight are cancelled and waited for, the backend is closed.
-    package func close() async {
-        state.withLock { if case .closed = $0.admission {} else { $0.admission = .closed(.noDevice) } }
-        cancelAll()
-        await backend.close()
-    }
-
-    /// Resets the port; URBs meanwhile end with `busy`.
-    package func reset() async throws(USBError) {
-        stopAdmitting()
-        defer { resumeAdmitting() }
-        do {
-            try await backend.reset()
-        } catch {
-            if error.code == .gone { disconnect() }
-            throw error
+    /// Balances `callsBelow`.
+    func callsReturned(_ count: Int) {
+        let waiter: CheckedContinuation<Void, Never>? = state.withLock { state in
+            state.callsBelow -= count
+            return state.callsBelow == 0 ? state.callsWaiter.take() : nil
         }
-    }
-
-    /// Waits until nothing is in flight, at most for `limit`; returns how many still are.
-    package func waitUntilIdle(for limit: Duration) async -> Int {
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.idle() }
-            group.addTask {
-                // A cancelled sleep only means that the other child was first.
-                try? await Task.sleep(for: limit)
-            }
-            await group.next()
-            group.cancelAll()
-        }
-        return inFlight
-    }
-
-    private func idle() async {
-        let id = state.withLock { state in
-            state.nextWaiter += 1
-            return state.nextWaiter
-        }
-        await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isIdle = state.withLock { state in
-                    guard state.table.count > 0, !Task.isCancelled else { return true }
-                    state.drainWaiters[id] = continuation
-                    return false
-                }
-                if isIdle { continuation.resume() }
-            }
-        } onCancel: {
-            state.withLock { $0.drainWaiters.removeValue(forKey: id) }?.resume()
-        }
+        waiter?.resume()
     }
 }
 
 extension VirtualDevice.State {
-    fileprivate mutating func account(for urb: borrowing URB, _ descriptors: Descriptors) {
+    enum Verdict {
+        case refused(URBStatus)
+        /// Counted in `callsBelow`: the caller owes a `callsReturned`.
+        case accepted(URBToken, URB.Operation)
+    }
+
+    var effectiveAdmission: VirtualDevice.Admission {
+        isResetting && admission == .admitting ? .draining : admission
+    }
+
+    fileprivate mutating func admit(_ urb: borrowing URB, _ descriptors: Descriptors) -> Verdict {
+        switch effectiveAdmission {
+        case .admitting: break
+        case .draining: return .refused(.busy)
+        case .closed(let status): return .refused(status)
+        }
+        switch URBCheck.check(urb, settings: settings, descriptors: descriptors) {
+        case .complete(let status): return .refused(status)
+        case .carryOut(let operation):
+            guard let token = table.insert(endpoint: urb.endpoint) else { return .refused(.noMemory) }
+            callsBelow += 1
+            return .accepted(token, operation)
+        }
+    }
+
+    /// On a closed device nobody cares who cancelled: the URB ended because the device went.
+    fileprivate func finalStatus(_ status: URBStatus) -> URBStatus {
+        guard case .closed(let reason) = admission, status == .cancelled else { return status }
+        return reason
+    }
+
+    fileprivate mutating func account(for urb: borrowing URB, _ status: URBStatus, _ descriptors: Descriptors) {
         counters.completedURBs += 1
-        guard urb.status == .success || urb.status == .partial else {
+        guard status == .success || status == .partial else {
             counters.failedURBs += 1
             return
         }
@@ -239,20 +212,14 @@ extension VirtualDevice.State {
         case .setConfiguration(let value):
             settings = ActiveSettings(descriptors, configurationValue: value)
         case .setInterface(let interface, let alternate):
-            var alternates = settings.alternates
-            alternates[interface] = alternate
-            settings = ActiveSettings(
-                descriptors,
-                configurationValue: settings.configurationValue,
-                alternates: alternates
-            )
+            settings.choose(interface, alternate: alternate, descriptors)
         case .transfer, .clearHalt: break
         }
     }
 
-    fileprivate mutating func takeWaitersIfIdle() -> [CheckedContinuation<Void, Never>] {
-        guard table.count == 0, !drainWaiters.isEmpty else { return [] }
-        defer { drainWaiters.removeAll() }
-        return Array(drainWaiters.values)
+    mutating func takeWaitersIfIdle() -> [CheckedContinuation<Void, Never>] {
+        guard table.count == 0, !idleWaiters.isEmpty else { return [] }
+        defer { idleWaiters.removeAll() }
+        return Array(idleWaiters.values)
     }
 }

@@ -51,7 +51,7 @@ struct DeviceView: Sendable {
     /// Nil where the device hasn't the attribute; sysfs has no file then, and neither have we.
     func bytes(of attribute: DeviceAttribute) -> [UInt8]? {
         if attribute == .descriptors { return record.descriptors.bytes }
-        return text(of: attribute).map { Array(($0 + "\n").utf8) }
+        return text(of: attribute).map { $0.isEmpty ? [] : Array(($0 + "\n").utf8) }
     }
 
     private func text(of attribute: DeviceAttribute) -> String? {
@@ -80,14 +80,14 @@ struct DeviceView: Sendable {
         }
     }
 
-    /// Attributes of the configuration in force; empty lines while there is none, as in sysfs.
+    /// Attributes of the configuration in force; empty files while there is none, as in sysfs.
     private func configurationText(of attribute: DeviceAttribute) -> String? {
         guard let configurationValue else { return nil }
         guard let configuration = record.descriptors.configuration(value: configurationValue) else { return "" }
         return switch attribute {
         case .bConfigurationValue: String(configuration.bConfigurationValue)
         case .bNumInterfaces: Self.pad(String(Set(configuration.interfaces.map(\.bInterfaceNumber)).count))
-        case .bmAttributes: Self.hex(configuration.bmAttributes, digits: 2)
+        case .bmAttributes: Self.pad(String(configuration.bmAttributes, radix: 16))
         case .bMaxPower: "\(Int(configuration.bMaxPower) * (record.speed >= .super ? 8 : 2))mA"
         default: nil
         }

@@ -7,9 +7,9 @@ internal import VUSBCore
 /// A guest's `events`: one JSON object a line, from the moment of opening on. A read blocks until there is one.
 ///
 /// Concurrency model: reader threads read and poll, the control plane's appends wake them; the position and the
-/// waiting are in one `Mutex`, held across no call out.
+/// waiting are in one `Mutex`, held across no call out. Lock order: this one, then the log's.
 final class EventsFile: OpenFile {
-    private struct State: ~Copyable {
+    fileprivate struct State: ~Copyable {
         var position: UInt64
         /// The rest of a line that was longer than the read.
         var rest: [UInt8] = []
@@ -32,27 +32,35 @@ final class EventsFile: OpenFile {
     }
 
     func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
-        if let bytes = next(size) { return reply.data(bytes) }
+        if let bytes = state.withLock({ $0.next(size, of: log) }) { return reply.data(bytes) }
         if isNonblocking { return reply.error(EAGAIN) }
         let registration = reply.interruptRegistration
         let key = pending.add(reply)
         registration.register(id)
         state.withLock { $0.waiting.append((key, size)) }
-        if let reply = pending.park(key) { return reply.error(EINTR) }
+        if let reply = pending.park(key) {
+            forget(key)
+            return reply.error(EINTR)
+        }
         // Something may have come before the request was parked.
         changed()
     }
 
     func poll(_ reply: consuming FUSEReply, events: UInt32, handle: consuming sending PollHandle?) {
         var handle: PollHandle? = consume handle
-        state.withLock { $0.poller = handle.take() }
-        reply.poll(hasNext() ? PollEvents.readable : 0)
+        let hasNext = state.withLock { state in
+            state.poller = handle.take()
+            return state.hasNext(of: log)
+        }
+        reply.poll(hasNext ? PollEvents.readable : 0)
     }
 
     func abandon() { pending.answerAll(ENODEV) }
 
     func interrupted(_ request: UInt) {
-        if case .answer(let reply) = pending.interrupted(request) { reply.error(EINTR) }
+        guard case .answer(let reply, let key) = pending.interrupted(request) else { return }
+        forget(key)
+        reply.error(EINTR)
     }
 
     func closed() {
@@ -60,57 +68,61 @@ final class EventsFile: OpenFile {
         state.withLock { $0.poller = nil }
     }
 
+    private func forget(_ key: PendingReplies.Key) {
+        state.withLock { state in state.waiting.removeAll { $0.key == key } }
+    }
+
     /// Answers those who wait, in order, as far as there is something to say.
     private func changed() {
-        while let waiter = state.withLock({ $0.waiting.first }) {
-            guard hasNext() else { break }
-            guard let mine = state.withLock({ $0.waiting.first?.key == waiter.key ? $0.waiting.removeFirst() : nil })
-            else { continue }
-            answer(mine)
+        while let (key, bytes) = state.withLock({ $0.serveNext(of: log) }) {
+            if let reply = pending.take(key) {
+                reply.data(bytes)
+            } else {
+                // Interrupted meanwhile: it is for the next reader.
+                state.withLock { $0.rest = bytes + $0.rest }
+            }
         }
         if let poller = state.withLock({ $0.poller.take() }) { poller.notify() }
     }
+}
 
-    private func answer(_ waiter: (key: PendingReplies.Key, size: Int)) {
-        // Interrupted meanwhile: nothing is taken from the log.
-        guard let reply = pending.take(waiter.key) else { return }
-        reply.data(next(waiter.size) ?? [])
-    }
-
-    private func hasNext() -> Bool {
-        let (position, hasRest) = state.withLock { ($0.position, !$0.rest.isEmpty) }
-        if hasRest { return true }
+extension EventsFile.State {
+    fileprivate func hasNext(of log: EventLog) -> Bool {
+        if !rest.isEmpty { return true }
         if case .none = log.line(at: position) { return false }
         return true
     }
 
+    /// The first who waits, and what it gets; nil while there is nothing, or nobody.
+    fileprivate mutating func serveNext(of log: EventLog) -> (PendingReplies.Key, [UInt8])? {
+        guard let first = waiting.first, let bytes = next(first.size, of: log) else { return nil }
+        waiting.removeFirst()
+        return (first.key, bytes)
+    }
+
     /// As many whole lines as fit, or as much of one as fits; empty at the end; nil while there is nothing.
-    private func next(_ size: Int) -> [UInt8]? {
+    fileprivate mutating func next(_ size: Int, of log: EventLog) -> [UInt8]? {
         var result: [UInt8] = []
         while result.count < size {
-            let rest = state.withLock { state in
-                defer { state.rest = [] }
-                return state.rest
-            }
-            guard let line = rest.isEmpty ? advance() : rest else { break }
+            guard let line = rest.isEmpty ? advance(log) : rest else { break }
             if line.isEmpty { return result }
+            rest = []
             if !result.isEmpty && result.count + line.count > size {
-                state.withLock { $0.rest = line }
+                rest = line
                 break
             }
             let room = size - result.count
             result += line.prefix(room)
-            state.withLock { $0.rest = Array(line.dropFirst(room)) }
+            rest = Array(line.dropFirst(room))
         }
         return result.isEmpty ? nil : result
     }
 
     /// The next line; empty at the end of the log; nil while there is none.
-    private func advance() -> [UInt8]? {
-        let position = state.withLock { $0.position }
+    private mutating func advance(_ log: EventLog) -> [UInt8]? {
         switch log.line(at: position) {
         case .line(let line, let at):
-            state.withLock { $0.position = at + 1 }
+            position = at + 1
             return line
         case .none: return nil
         case .ended: return []

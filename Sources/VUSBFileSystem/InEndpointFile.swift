@@ -39,7 +39,8 @@ final class InEndpointFile: OpenFile, URBHandler {
 
     /// The context of the URB ahead; keys of pending replies are never 0.
     private static let aheadContext: UInt64 = 0
-    /// What a poll asks for before any read has shown what the reader wants: a multiple of every packet size.
+    /// What a poll asks for before any read has shown what the reader wants: a multiple of every packet size. For an
+    /// isochronous endpoint more, where one packet needs it.
     private static let defaultSize = 4096
 
     init(id: FileHandleID, attachment: NodeTree.Attachment, address: EndpointAddress) {
@@ -47,7 +48,8 @@ final class InEndpointFile: OpenFile, URBHandler {
         self.device = attachment.entry.device
         self.address = address
         self.openFiles = attachment.openFiles
-        state = Mutex(State(lastSize: Self.defaultSize))
+        let smallest = InTransfer.smallestRead(attachment.entry.device, address)
+        state = Mutex(State(lastSize: max(Self.defaultSize, smallest)))
         openFiles.increment()
     }
 
@@ -55,6 +57,8 @@ final class InEndpointFile: OpenFile, URBHandler {
 
     func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
         guard size <= TransferLimit.bytes else { return reply.error(EMSGSIZE) }
+        // Else a poll would ask for what can't be had, and wait for ever.
+        guard size >= InTransfer.smallestRead(device, address) else { return reply.error(EINVAL) }
         let hasNoneAhead = state.withLock { state in
             state.lastSize = size
             return if case .none = state.ahead { true } else { false }
@@ -82,7 +86,9 @@ final class InEndpointFile: OpenFile, URBHandler {
         switch pending.interrupted(request) {
         case .nothing: break
         case .cancel(let token): device.cancel(token)
-        case .answer(let reply): reply.error(EINTR)
+        case .answer(let reply, let key):
+            state.withLock { state in state.waiting.removeAll { $0.key == key } }
+            reply.error(EINTR)
         }
     }
 
@@ -103,7 +109,7 @@ final class InEndpointFile: OpenFile, URBHandler {
 
     private func submit(_ reply: consuming sending FUSEReply, size: Int) {
         guard let urb = InTransfer.urb(device, address, size: size, handler: self) else {
-            return reply.error(InTransfer.refusal(device, address, size: size))
+            return reply.error(ENOMEM)
         }
         let registration = reply.interruptRegistration
         let key = pending.add(reply)
@@ -124,7 +130,6 @@ final class InEndpointFile: OpenFile, URBHandler {
     private func readAvailable(_ reply: consuming sending FUSEReply, size: Int) {
         startAhead(size: size)
         guard let urb = takeReady(fitting: size) else {
-            let isReady = readiness() != 0
             // What is there doesn't fit: a longer read gets it.
             return reply.error(isReady ? EMSGSIZE : EAGAIN)
         }
@@ -180,7 +185,7 @@ final class InEndpointFile: OpenFile, URBHandler {
             guard let reply = pending.take(next.key) else { continue }
             if let urb = takeReady(fitting: next.size) {
                 InTransfer.answer(reply, urb, device.pool)
-            } else if readiness() != 0 {
+            } else if isReady {
                 reply.error(EMSGSIZE)
             } else {
                 submit(reply, size: next.size)
@@ -201,8 +206,9 @@ final class InEndpointFile: OpenFile, URBHandler {
         }
     }
 
+    private var isReady: Bool { state.withLock { state in if case .ready = state.ahead { true } else { false } } }
+
     private func readiness() -> UInt32 {
-        let isReady = state.withLock { state in if case .ready = state.ahead { true } else { false } }
         let isGone = if case .closed = device.admission { true } else { false }
         return (isReady ? PollEvents.readable : 0) | (isGone ? PollEvents.gone : 0)
     }

@@ -5,7 +5,7 @@ internal import VUSBCore
 
 /// A read as a URB, and a completed URB as the answer to a read; plain or isochronous, as the endpoint is.
 enum InTransfer {
-    /// Nil where `refusal` says why.
+    /// Nil where there is no memory, or `size` is below `smallestRead`.
     static func urb(
         _ device: VirtualDevice,
         _ address: EndpointAddress,
@@ -34,11 +34,10 @@ enum InTransfer {
         )
     }
 
-    /// Positive errno for a read that no URB can be made of.
-    static func refusal(_ device: VirtualDevice, _ address: EndpointAddress, size: Int) -> Int32 {
-        guard let endpoint = device.endpoint(address), endpoint.transferType == .isochronous else { return ENOMEM }
-        let count = IsochronousFrame.packetCount(forRead: size, packetSize: endpoint.maxBytesPerInterval)
-        return count == 0 ? EINVAL : ENOMEM
+    /// Bytes that a read must have room for: an isochronous one for a packet with header and table.
+    static func smallestRead(_ device: VirtualDevice, _ address: EndpointAddress) -> Int {
+        guard let endpoint = device.endpoint(address), endpoint.transferType == .isochronous else { return 0 }
+        return IsochronousFrame.size(packets: 1, payload: endpoint.maxBytesPerInterval)
     }
 
     static func answer(_ reply: consuming FUSEReply, _ urb: consuming URB, _ pool: BufferPool) {

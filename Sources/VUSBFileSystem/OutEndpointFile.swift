@@ -84,7 +84,9 @@ final class OutEndpointFile: OpenFile, URBHandler {
         switch pending.interrupted(request) {
         case .nothing: break
         case .cancel(let token): device.cancel(token)
-        case .answer(let reply): reply.error(EINTR)
+        case .answer(let reply, let key):
+            state.withLock { state in state.syncing.removeAll { $0 == key } }
+            reply.error(EINTR)
         }
     }
 
@@ -143,13 +145,18 @@ final class OutEndpointFile: OpenFile, URBHandler {
 
     private func answerSyncing() {
         while true {
-            let (key, failure) = state.withLock { state -> (PendingReplies.Key?, URBStatus?) in
-                guard state.queued.isEmpty, !state.syncing.isEmpty else { return (nil, nil) }
-                return (state.syncing.removeFirst(), state.failure.take())
+            let key = state.withLock { state -> PendingReplies.Key? in
+                guard state.queued.isEmpty, !state.syncing.isEmpty else { return nil }
+                return state.syncing.removeFirst()
             }
             guard let key else { return }
+            // Interrupted meanwhile: the failure is for the next who asks.
             guard let reply = pending.take(key) else { continue }
-            if let failure { reply.error(failure.errno) } else { reply.done() }
+            if let failure = state.withLock({ $0.failure.take() }) {
+                reply.error(failure.errno)
+            } else {
+                reply.done()
+            }
         }
     }
 }

@@ -20,8 +20,8 @@ final class PendingReplies: Sendable {
     enum Interrupt: ~Copyable {
         case nothing
         case cancel(URBToken)
-        /// Nobody else will answer.
-        case answer(FUSEReply)
+        /// Nobody else will answer; who keeps the key forgets it.
+        case answer(FUSEReply, Key)
     }
 
     fileprivate enum Phase {
@@ -83,7 +83,8 @@ final class PendingReplies: Sendable {
             case .submitting: slots[index].phase = .submitting(isInterrupted: true)
             case .inFlight(let token): return .cancel(token)
             case .parked:
-                if let reply = slots.remove(index) { return .answer(reply) }
+                let key = slots.key(of: index)
+                if let reply = slots.remove(index) { return .answer(reply, key) }
             }
             return .nothing
         }
@@ -147,8 +148,10 @@ private struct SlotArray: ~Copyable, @unchecked Sendable {
         self[index].generation = self[index].generation == UInt32(Int32.max) ? 1 : self[index].generation + 1
         self[index].phase = .preparing(isInterrupted: false)
         self[index].reply = consume reply
-        return UInt64(self[index].generation) << 32 | UInt64(index)
+        return key(of: index)
     }
+
+    func key(of index: Int) -> PendingReplies.Key { UInt64(self[index].generation) << 32 | UInt64(index) }
 
     mutating func remove(_ index: Int) -> FUSEReply? {
         self[index].phase = .free

@@ -50,12 +50,21 @@ final class ReaderThread: @unchecked Sendable {
         // A name is only for people who look at threads.
         unsafe CVUSBShims_set_thread_name("vusb-fuse-\(number)")
         context.install()
+        Self.unblockWakeSignal()
         while !isStopping.load(ordering: .acquiring), session.serveOne(context.requestBuffer) {}
         thread.withLock { id in
             if let id { pthread_detach(id) }
             id = nil
         }
         onEnd()
+    }
+
+    /// Whoever created the thread may be a worker of libdispatch, which blocks all signals; threads inherit that.
+    private static func unblockWakeSignal() {
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe sigaddset(&signals, wakeSignal)
+        unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 
     private static func installHandler() {

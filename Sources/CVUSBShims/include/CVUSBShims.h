@@ -3,3 +3,4 @@
 #include "CVUSBShimsProcess.h"
 #include "CVUSBShimsHost.h"
 #include "CVUSBShimsThread.h"
+#include "CVUSBShimsFile.h"

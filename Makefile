@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The front door. `make help` lists what there is. GNU make 4.3, Debian 12, Swift 6.3.
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+UDEVDIR  ?= /lib/udev/rules.d
+BINDIR   := $(PREFIX)/bin
+MANDIR   := $(PREFIX)/share/man
+SWIFT    ?= swift
+
+RELEASE_SCRATCH := .build-release
+RELEASE         := $(RELEASE_SCRATCH)/release
+PROGRAMS        := vusbd vusbctl
+
+# Root's own shell needs no sudo, and a container has none.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Building; the tests' programs and C clients; real mounts and real kernels; the checks.
+PACKAGES := libfuse3-dev libusb-1.0-0-dev pkg-config \
+	gcc libc6-dev binutils git \
+	fuse3 udev curl jq socat procps python3 python3-venv \
+	qemu-system-x86 qemu-system-common qemu-utils busybox-static cpio kmod usbutils dosfstools mtools \
+	mandoc
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build release demo test bench check fuzz install uninstall clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+deps: ## Install the Debian packages that building and testing need
+	@missing=$$(for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo $$package; \
+	done); \
+	if [ -n "$$missing" ] || ! apt-cache show linux-image-amd64 >/dev/null 2>&1; then \
+		$(SUDO) apt-get -qq update || exit 1; \
+	fi; \
+	if [ -n "$$missing" ]; then \
+		echo "installing" $$missing; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	fi
+
+build: deps ## Build for development, into .build
+	$(SWIFT) build
+
+release: deps ## Build the two programs that run without Swift, into .build-release/release
+	$(SWIFT) build -c release --static-swift-stdlib --scratch-path $(RELEASE_SCRATCH)
+
+demo: release ## Show it at work with emulated devices, in under 15 seconds once built
+	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl Examples/demo.sh
+
+test: deps ## Run every test: checks, units, file system, control, fuzzers, virtual machines (SUITES="…" for some)
+	@Tests/run.sh $(SUITES)
+
+bench: release ## Measure throughput, latency, processor time and memory against a file that does nothing
+	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl Tests/Benchmarks/run.sh
+
+check: deps ## Check format, shell syntax, licences, imports and manual pages
+	@Tests/check.sh
+
+fuzz: deps ## Fuzz the parsers of outside bytes (SECONDS_EACH=60)
+	@Tests/Fuzz/run.sh $(or $(SECONDS_EACH),60)
+
+# No dependency on `release`: `sudo make install` must not build as root.
+install: ## Install programs, udev rules, manual pages and completions (PREFIX, DESTDIR)
+	@for program in $(PROGRAMS); do \
+		[ -x $(RELEASE)/$$program ] || { echo "$(RELEASE)/$$program not found; run make release first" >&2; exit 1; }; \
+	done
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UDEVDIR)
+	install -m 755 -s $(addprefix $(RELEASE)/,$(PROGRAMS)) $(DESTDIR)$(BINDIR)
+	install -m 644 udev-rules/*.rules $(DESTDIR)$(UDEVDIR)
+	for page in packaging/man/*.[1-8]; do \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	for program in $(PROGRAMS); do \
+		$(RELEASE)/$$program --generate-completion-script bash \
+			>$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program && \
+		$(RELEASE)/$$program --generate-completion-script zsh \
+			>$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$program && \
+		$(RELEASE)/$$program --generate-completion-script fish \
+			>$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish || exit 1; \
+	done
+	@# The udev rules and the socket's permissions speak of this group; a package makes it in its own way.
+	@[ -n "$(DESTDIR)" ] || getent group vusb >/dev/null || groupadd --system vusb
+
+uninstall: ## Remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(PROGRAMS)) \
+		$(patsubst udev-rules/%,$(DESTDIR)$(UDEVDIR)/%,$(wildcard udev-rules/*.rules)) \
+		$(foreach page,$(wildcard packaging/man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,$(PROGRAMS)) \
+		$(addprefix $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_,$(PROGRAMS)) \
+		$(addsuffix .fish,$(addprefix $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/,$(PROGRAMS)))
+
+clean: ## Remove what building and testing made
+	rm -rf .build .build-release .build-tsan .build-fuzz out

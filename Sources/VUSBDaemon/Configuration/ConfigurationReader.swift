@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Logging
+internal import VUSBControl
+internal import Yams
+
+/// Turns the text of vusb.yaml into a `Configuration`, and collects all that is wrong with it.
+struct ConfigurationReader {
+    private static let keys = [
+        "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
+        "guests",
+    ]
+    private static let guestKeys = ["connector", "mode", "owner", "group", "file-mode", "devices", "load"]
+    /// What a connector may be called here; the daemon has no others.
+    static let connectors = ["local"]
+
+    private(set) var faults: [ConfigurationFault] = []
+
+    mutating func read(_ text: String) -> Configuration {
+        do {
+            guard let node = try Yams.compose(yaml: text) else { return Configuration() }
+            return top(YAMLMapping(node, path: ""))
+        } catch {
+            faults.append(Self.fault(error))
+            return Configuration()
+        }
+    }
+
+    private mutating func top(_ found: YAMLMapping) -> Configuration {
+        var mapping = found
+        mapping.checkKeys(Self.keys)
+        var configuration = Configuration()
+        configuration.mount = mapping.path("mount")
+        configuration.socket = mapping.path("socket")
+        configuration.socketGroup = mapping.string("socket-group")
+        configuration.state = mapping.path("state")
+        configuration.images = mapping.path("images")
+        configuration.host = mapping.boolean("host")
+        configuration.readers = mapping.integer("readers", in: 1...64)
+        configuration.emulate = mapping.strings("emulate")?.map(\.text) ?? []
+        configuration.socketMode = socketMode(&mapping)
+        configuration.logLevel = logLevel(&mapping)
+        let guests = mapping.node("guests")?.value
+        faults += mapping.faults
+        if let guests { configuration.guests = readGuests(guests) }
+        return configuration
+    }
+
+    private func socketMode(_ mapping: inout YAMLMapping) -> UInt16? {
+        guard let text = mapping.string("socket-mode") else { return nil }
+        guard let mode = try? GuestFields(guest: "").fileMode(text) else {
+            // Why is said below, with the line.
+            mapping.fault("socket-mode", mapping.node("socket-mode")?.line, "must be octal as 0660, not \(quoted(text))")
+            return nil
+        }
+        return mode
+    }
+
+    private func logLevel(_ mapping: inout YAMLMapping) -> String? {
+        guard let text = mapping.string("log-level") else { return nil }
+        let levels = Logger.Level.allCases.map(\.rawValue)
+        guard levels.contains(text) else {
+            let line = mapping.node("log-level")?.line
+            mapping.fault("log-level", line, "\(quoted(text)) is none", remedy: "one of \(levels.joined(separator: ", "))")
+            return nil
+        }
+        return text
+    }
+
+    // MARK: - Guests
+
+    private mutating func readGuests(_ node: Node) -> [ConfiguredGuest] {
+        let mapping = YAMLMapping(node, path: "guests")
+        faults += mapping.faults
+        return mapping.names.compactMap { name, line in
+            if let problem = Self.problem({ () throws(Problem) in try GuestName.check(name) }) {
+                faults.append(fault(problem, line, "guests." + quoted(name)))
+                return nil
+            }
+            let value = mapping.node(name)?.value ?? Node([(Node, Node)]())
+            return guest(name, YAMLMapping(value, path: "guests." + name))
+        }
+    }
+
+    private mutating func guest(_ name: String, _ found: YAMLMapping) -> ConfiguredGuest {
+        var mapping = found
+        mapping.checkKeys(Self.guestKeys)
+        let devices = mapping.strings("devices")
+        let specification = GuestSpec(
+            name: name,
+            connector: mapping.string("connector"),
+            mode: mapping.string("mode"),
+            owner: mapping.string("owner"),
+            group: mapping.string("group"),
+            fileMode: mapping.string("file-mode"),
+            devices: devices?.map(\.text)
+        )
+        let load = mapping.boolean("load") ?? false
+        faults += mapping.faults
+        checkValues(specification, mapping, deviceLines: devices?.map(\.line) ?? [])
+        return ConfiguredGuest(specification: specification, load: load)
+    }
+
+    /// Each value by itself, so that all that is wrong is told at once.
+    private mutating func checkValues(_ guest: GuestSpec, _ mapping: YAMLMapping, deviceLines: [Int?]) {
+        let fields = GuestFields(guest: guest.name)
+        func check(_ key: String, _ line: Int? = nil, _ body: () throws(Problem) -> Void) {
+            guard let problem = Self.problem(body) else { return }
+            faults.append(fault(problem, line ?? mapping.node(key)?.line, mapping.key(key)))
+        }
+        check("connector") { () throws(Problem) in _ = try fields.connector(guest.connector, among: Self.connectors) }
+        check("mode") { () throws(Problem) in _ = try fields.mode(guest.mode) }
+        check("owner") { () throws(Problem) in _ = try fields.owner(guest.owner) }
+        check("group") { () throws(Problem) in _ = try fields.group(guest.group) }
+        check("file-mode") { () throws(Problem) in _ = try fields.fileMode(guest.fileMode) }
+        for (device, line) in zip(guest.devices ?? [], deviceLines) {
+            check("devices", line) { () throws(Problem) in _ = try fields.devices([device]) }
+        }
+        check("devices") { () throws(Problem) in
+            if guest.devices?.count ?? 0 > GuestDefinition.deviceLimit { _ = try fields.devices(guest.devices ?? []) }
+        }
+    }
+
+    // MARK: - Faults
+
+    private static func problem(_ body: () throws(Problem) -> Void) -> Problem? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private func fault(_ problem: Problem, _ line: Int?, _ key: String) -> ConfigurationFault {
+        ConfigurationFault(line: line, key: key, message: problem.detail, remedy: problem.remedy)
+    }
+
+    private static func fault(_ error: any Error) -> ConfigurationFault {
+        guard let error = error as? YamlError else { return ConfigurationFault(message: "\(error)") }
+        switch error {
+        case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
+            .composer(let context, let problem, let mark, _):
+            let text = (context.map { $0.text + ": " } ?? "") + problem
+            return ConfigurationFault(line: mark.line, message: "not YAML: \(text)", remedy: "correct it there")
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            return ConfigurationFault(
+                line: context.mark.line,
+                key: duplicates.sorted().joined(separator: ", "),
+                message: "given more than once in the mapping that begins there",
+                remedy: "keep one"
+            )
+        case .reader(let problem, let offset, _, _):
+            return ConfigurationFault(message: "not YAML: \(problem)" + (offset.map { " at byte \($0)" } ?? ""))
+        default: return ConfigurationFault(message: "not YAML: \(error)")
+        }
+    }
+}

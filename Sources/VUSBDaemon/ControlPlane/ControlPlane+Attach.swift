@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBControl
+internal import VUSBCore
+
+/// A guest gets a device.
+extension ControlPlane {
+    func attach(_ name: String, to guestName: String) throws(Problem) -> OperationInfo {
+        try checkRunning()
+        let id = try deviceRegistry.resolve(name)
+        let guest = try guestRegistry.find(guestName)
+        try checkTakesDevices(guest)
+        try checkFree(id)
+        return beginAttach(id, to: guestName, byHand: true)
+    }
+
+    /// The device is free and the guest loaded: both were checked without letting go of the actor.
+    func beginAttach(_ id: DeviceID, to guest: String, byHand: Bool) -> OperationInfo {
+        let operation = begin(.attach, guest: guest, device: id)
+        deviceRegistry[id]?.holder = .attaching(operation: operation, guest: guest)
+        showHost(id)
+        return run(operation) { (plane, operation) async throws(Problem) in
+            let attachment: Attachment
+            do throws(Problem) {
+                attachment = try await plane.open(id, for: guest, operation: operation)
+            } catch {
+                plane.emit(.attachFailed, guest: guest, device: id, detail: error.detail)
+                throw error
+            }
+            plane.change(guest) { $0.noteAttached(attachment.record, byHand: byHand) }
+            await plane.persist()
+            return attachment.info
+        }
+    }
+
+    /// Opens a device that is marked as being attached, and publishes it in the guest's directory. On a failure all is
+    /// undone and the device is available again.
+    func open(_ id: DeviceID, for guest: String, operation: Int) async throws(Problem) -> Attachment {
+        let doing = "attach of device \(id) to guest \(guest)"
+        guard let record = deviceRegistry[id]?.record, let source = sources[record.source] else {
+            settle(id)
+            throw Problem(.notFound, "\(doing): the device is gone", remedy: "plug it in again")
+        }
+        operationLog.step(operation, "opening \(id)")
+        let opened: OpenedDevice
+        do {
+            opened = try await source.open(record)
+        } catch {
+            settle(id)
+            try checkCancelled(operation)
+            throw Problem(error, while: doing)
+        }
+        do {
+            return try publish(record, opened, to: guest, operation: operation)
+        } catch {
+            await shielded { await opened.backend.close() }
+            settle(id)
+            throw error
+        }
+    }
+
+    /// One step of the actor: the device is looked at anew, then is the guest's.
+    private func publish(
+        _ record: DeviceRecord, _ opened: OpenedDevice, to guest: String, operation: Int
+    ) throws(Problem) -> Attachment {
+        let id = record.id
+        try checkCancelled(operation)
+        guard deviceRegistry[id]?.hasLeft == false else {
+            throw Problem(
+                .notFound,
+                "attach of device \(id) to guest \(guest): it was unplugged meanwhile",
+                remedy: "plug it in again"
+            )
+        }
+        guard let slot = guestRegistry[guest]?.numbers.allot(for: DeviceIdentity(record)) else {
+            throw Problem(
+                .unavailable,
+                "guest \(guest) has \(GuestSlot.count) devices, as many as can be numbered",
+                remedy: "detach one first"
+            )
+        }
+        let device = VirtualDevice(
+            backend: opened.backend,
+            descriptors: record.descriptors,
+            speed: record.speed,
+            configurationValue: opened.configurationValue,
+            alternates: opened.alternates,
+            pool: pool
+        )
+        let attachment = Attachment(record: record, guest: guest, slot: slot, device: device)
+        operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)
+        deviceRegistry[id]?.holder = .attached(attachment)
+        tree.attach(attachment)
+        showHost(id)
+        operationLog.step(operation, "attached \(id) as \(attachment.path)")
+        emit(.attached, guest: guest, device: id, path: attachment.path)
+        return attachment
+    }
+
+    // MARK: - Whether it may be
+
+    private func checkTakesDevices(_ guest: GuestEntry) throws(Problem) {
+        let name = guest.definition.name
+        switch guest.state {
+        case .loaded: return
+        case .loading(let operation):
+            throw Problem(.conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
+        case .draining(let operation):
+            throw Problem(.conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "load it again")
+        case .unloaded, .failed:
+            throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "load it first: vusbctl load \(name)")
+        }
+    }
+
+    private func checkFree(_ id: DeviceID) throws(Problem) {
+        if let refusal = deviceRegistry.refusals[id] {
+            throw Problem(
+                .conflict,
+                "device \(id) was refused: \(refusal.reason)",
+                remedy: "it can't be lent as it is; unplug it, or report its descriptors"
+            )
+        }
+        guard let entry = deviceRegistry[id] else { return }
+        if case .attached(let attachment) = entry.holder {
+            throw Problem(
+                .conflict,
+                "device \(id) is held by guest \(attachment.guest)",
+                remedy: "detach it first: vusbctl detach \(id)"
+            )
+        }
+        try checkNotChanging(entry)
+    }
+
+    /// Operations on one device don't overlap.
+    func checkNotChanging(_ entry: DeviceEntry) throws(Problem) {
+        let id = entry.record.id
+        switch entry.holder {
+        case .free, .attached: return
+        case .attaching(let operation, let guest):
+            throw Problem(
+                .conflict,
+                "device \(id) is being attached to guest \(guest) by operation \(operation)",
+                remedy: "wait for its end or cancel it"
+            )
+        case .detaching(let operation?, let attachment):
+            throw Problem(
+                .conflict,
+                "device \(id) is being detached from guest \(attachment.guest) by operation \(operation)",
+                remedy: "wait for its end or cancel it"
+            )
+        case .detaching(nil, _):
+            throw Problem(.conflict, "device \(id) was unplugged", remedy: "plug it in again")
+        }
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Logging
+internal import VUSBControl
+internal import VUSBCore
+
+/// Devices are taken from their guest: drain, detach, reset, give back.
+extension ControlPlane {
+    func detach(_ name: String, _ release: Release) throws(Problem) -> OperationInfo {
+        try checkRunning()
+        let id = try deviceRegistry.resolve(name)
+        guard let entry = deviceRegistry[id] else {
+            throw Problem(.conflict, "device \(id) isn't attached", remedy: "it was refused; see `vusbctl devices`")
+        }
+        try checkNotChanging(entry)
+        guard case .attached(let attachment) = entry.holder else {
+            throw Problem(.conflict, "device \(id) isn't attached", remedy: "`vusbctl status` shows who has what")
+        }
+        let operation = begin(.detach, guest: attachment.guest, device: id)
+        mark([attachment], by: operation)
+        return run(operation) { (plane, operation) async throws(Problem) in
+            try await plane.takeBack([attachment], release, operation: operation)
+            plane.change(attachment.guest) { $0.noteDetached(attachment.record) }
+            await plane.persist()
+            return nil
+        }
+    }
+
+    /// From here on others keep off these deviceRegistry.
+    func mark(_ attachments: [Attachment], by operation: Int?) {
+        for attachment in attachments {
+            deviceRegistry[attachment.record.id]?.holder = .detaching(operation: operation, attachment)
+            showHost(attachment.record.id)
+        }
+    }
+
+    /// Drains devices that are marked as being detached, then takes them back; or leaves all as it was and throws
+    /// `busy` or `cancelled`.
+    func takeBack(_ attachments: [Attachment], _ release: Release, operation: Int) async throws(Problem) {
+        operationLog.step(operation, "draining")
+        let stuck = await drain(attachments, for: release.deadline)
+        if Task.isCancelled {
+            restore(attachments)
+            throw Self.cancelled(operation)
+        }
+        let inUse = attachments.filter { stuck[$0.record.id] != nil && deviceRegistry[$0.record.id]?.hasLeft == false }
+        if let first = inUse.first, release.onDeadline == .refuse {
+            restore(attachments)
+            throw refusal(first, inFlight: stuck[first.record.id] ?? 0, release)
+        }
+        operationLog.setCancellable(operation, false)
+        await cancelInFlight(inUse, operation: operation)
+        operationLog.step(operation, "drained")
+        await giveBack(attachments, operation: operation)
+    }
+
+    /// URBs in flight at the deadline, by device; those without any aren't in it.
+    func drain(_ attachments: [Attachment], for limit: Duration) async -> [DeviceID: Int] {
+        await withTaskGroup(of: (DeviceID, Int).self) { group in
+            for attachment in attachments {
+                group.addTask { (attachment.record.id, await attachment.device.drain(for: limit)) }
+            }
+            var stuck: [DeviceID: Int] = [:]
+            for await (id, count) in group where count > 0 { stuck[id] = count }
+            return stuck
+        }
+    }
+
+    /// Exactly as before, but for devices that were unplugged meanwhile.
+    private func restore(_ attachments: [Attachment]) {
+        for attachment in attachments {
+            let id = attachment.record.id
+            guard deviceRegistry[id]?.hasLeft == false else {
+                depart(attachment)
+                continue
+            }
+            attachment.device.resumeAdmitting()
+            deviceRegistry[id]?.holder = .attached(attachment)
+            showHost(id)
+        }
+    }
+
+    private func refusal(_ attachment: Attachment, inFlight: Int, _ release: Release) -> Problem {
+        let id = attachment.record.id
+        let handles = tree.openHandles(path: attachment.path, of: attachment.guest)
+        let detail =
+            "device \(id) of guest \(attachment.guest) has \(inFlight) URB\(inFlight == 1 ? "" : "s") in flight after "
+            + "\(release.deadline.inSeconds) s, and \(handles) open file\(handles == 1 ? "" : "s")"
+        emit(
+            .detachRefused,
+            guest: attachment.guest,
+            device: id,
+            path: attachment.path,
+            detail: "\(inFlight) URBs in flight"
+        )
+        return Problem(
+            .busy,
+            detail,
+            remedy: "end what uses it, give a longer deadline, or cancel what is in flight with onDeadline cancel"
+        )
+    }
+
+    private func cancelInFlight(_ attachments: [Attachment], operation: Int) async {
+        guard !attachments.isEmpty else { return }
+        operationLog.step(operation, "cancelling")
+        for attachment in attachments { attachment.device.cancelAll() }
+        await withTaskGroup(of: Void.self) { group in
+            for attachment in attachments {
+                // What doesn't come back by then is ended by the close.
+                group.addTask { _ = await attachment.device.waitUntilIdle(for: Release.graceAfterCancel) }
+            }
+        }
+    }
+
+    /// Takes the devices out of the guest's directory, resets them and gives them back to the host.
+    func giveBack(_ attachments: [Attachment], operation: Int?) async {
+        await withTaskGroup(of: Void.self) { group in
+            for attachment in attachments {
+                group.addTask { await self.giveBack(attachment, operation: operation) }
+            }
+        }
+    }
+
+    private func giveBack(_ attachment: Attachment, operation: Int?) async {
+        let id = attachment.record.id
+        tree.detach(path: attachment.path, from: attachment.guest)
+        // No URB is admitted from here on, also not by a file that is still open.
+        attachment.device.disconnect()
+        if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
+        await shielded { await attachment.device.close() }
+        change(attachment.guest) { $0.numbers.free(attachment.slot) }
+        emit(.detached, guest: attachment.guest, device: id, path: attachment.path)
+        if let operation { operationLog.step(operation, "detached \(id)") }
+        settle(id)
+    }
+
+    /// The next owner gets a device without this one's state in it. A device that comes back from a reset as another
+    /// one, or not at all, was unplugged: its source tells.
+    private func reset(_ attachment: Attachment, operation: Int?) async {
+        let failure = await shielded { () -> USBError? in
+            do throws(USBError) {
+                try await attachment.device.reset()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        let id = attachment.record.id
+        guard let failure else {
+            if let operation { operationLog.step(operation, "reset \(id)") }
+            return
+        }
+        if failure.code != .gone {
+            logger.warning("device could not be reset", metadata: ["device": "\(id)", "error": "\(failure)"])
+        }
+        if let operation { operationLog.step(operation, "reset of \(id) failed: \(failure.message)") }
+    }
+}

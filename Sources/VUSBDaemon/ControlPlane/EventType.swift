@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What kinds of events there are.
+enum EventType: String, Sendable {
+    case deviceArrived = "device-arrived"
+    case deviceLeft = "device-left"
+    case deviceRefused = "device-refused"
+    case attached
+    case attachFailed = "attach-failed"
+    case detached
+    case detachRefused = "detach-refused"
+    case guestAdded = "guest-added"
+    case guestRemoved = "guest-removed"
+    case guestState = "guest-state"
+    /// Its monitor or process says so: resumed, stopped, off, panicked, reset.
+    case guestLife = "guest-life"
+    case operation
+
+    /// Whether the guest itself may read it in its `events` file: only what is about itself and names nothing of the
+    /// host or of other guestRegistry.
+    var isForGuest: Bool {
+        switch self {
+        case .attached, .detached, .detachRefused, .guestState: true
+        case .deviceArrived, .deviceLeft, .deviceRefused, .attachFailed, .guestAdded, .guestRemoved, .guestLife,
+            .operation:
+            false
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+internal import VUSBFileSystem
+
+/// What the control plane shows of itself under /vusb: `NodeTree`, or a test's record of it. None of its methods
+/// blocks or calls back.
+protocol GuestTree: Sendable {
+    func setHostDevice(_ record: DeviceRecord, state: String, guest: String?)
+    func removeHostDevice(_ id: DeviceID)
+    func addGuest(_ name: String, access: GuestAccess)
+    func removeGuest(_ name: String)
+    func setGuestState(_ name: String, _ state: String)
+    func setGuestPublished(_ name: String, _ published: Bool)
+    func appendEvent(to guest: String, line: String)
+    func attach(_ attachment: Attachment)
+    func detach(path: String, from guest: String)
+    func openHandles(path: String, of guest: String) -> Int
+}
+
+extension NodeTree: GuestTree {
+    func setHostDevice(_ record: DeviceRecord, state: String, guest: String?) {
+        setHostDevice(HostDeviceEntry(record: record, state: state, guest: guest))
+    }
+
+    func attach(_ attachment: Attachment) {
+        let entry = AttachmentEntry(
+            path: attachment.path,
+            busNumber: attachment.slot.busNumber,
+            deviceNumber: attachment.slot.deviceNumber,
+            major: Attachment.major,
+            minor: attachment.slot.minor,
+            record: attachment.record,
+            device: attachment.device
+        )
+        attach(entry, to: attachment.guest)
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Foundation
+package import Logging
+internal import VUSBCore
+internal import VUSBEmulation
+
+/// Command line, configuration and defaults in one: what the daemon runs with.
+package struct DaemonSettings: Sendable {
+    package var mount: String
+    package var socket: String
+    package var socketGroup: String
+    package var socketMode: UInt32
+    package var state: String
+    package var images: String
+    package var host: Bool
+    package var emulate: [String]
+    package var readers: Int
+    package var logLevel: Logger.Level
+    var guests: [ConfiguredGuest]
+
+    /// Reads the configuration and checks all, before anything is touched. The command line overrides.
+    /// - Throws: `DaemonFailure` with everything that is wrong.
+    package init(_ options: DaemonOptions) throws(DaemonFailure) {
+        let configuration: Configuration
+        do {
+            configuration = try ConfigurationFile.read(options.config)
+        } catch {
+            throw DaemonFailure("\(error)")
+        }
+        self.init(options, configuration)
+        try checkEmulations()
+    }
+
+    init(_ options: DaemonOptions, _ configuration: Configuration) {
+        let state = Self.absolute(options.state ?? configuration.state ?? "/var/lib/vusb")
+        mount = Self.absolute(options.mount ?? configuration.mount ?? "/vusb")
+        socket = Self.absolute(options.socket ?? configuration.socket ?? "/run/vusb/vusb.sock")
+        socketGroup = configuration.socketGroup ?? "vusb"
+        socketMode = UInt32(configuration.socketMode ?? 0o660)
+        self.state = state
+        images = configuration.images ?? state + "/images"
+        host = options.noHost ? false : configuration.host ?? true
+        emulate = options.emulate.isEmpty ? configuration.emulate : options.emulate
+        readers = options.readers ?? configuration.readers ?? 1
+        logLevel = options.logLevel ?? configuration.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
+        guests = configuration.guests
+    }
+
+    /// Relative paths are the command line's only; the daemon stays where it was started.
+    private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
+
+    private func checkEmulations() throws(DaemonFailure) {
+        var faults: [String] = []
+        for specification in emulate {
+            do {
+                _ = try EmulationSpecification(parsing: specification)
+            } catch {
+                faults.append("emulate \(quoted(specification)): \(error)")
+            }
+        }
+        guard faults.isEmpty else { throw DaemonFailure(faults.joined(separator: "\n")) }
+    }
+}
+
+/// Why vusbd can't start or go on: what to print, with the remedy.
+package struct DaemonFailure: Error, Sendable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+    init(_ error: USBError) { description = "\(error)" }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+
+/// What is remembered of a device beyond its plug: enough to know it again.
+struct DeviceIdentity: Codable, Hashable, Sendable {
+    var id: String
+    var idVendor: UInt16
+    var idProduct: UInt16
+    var serial: String?
+
+    init(_ record: DeviceRecord) {
+        id = record.id.rawValue
+        idVendor = record.descriptors.device.idVendor
+        idProduct = record.descriptors.device.idProduct
+        serial = record.serial
+    }
+
+    /// The same device: by its serial wherever it is plugged in, without one by its port.
+    func matches(_ other: DeviceIdentity) -> Bool {
+        guard idVendor == other.idVendor, idProduct == other.idProduct, serial == other.serial else { return false }
+        return serial != nil || id == other.id
+    }
+
+    func matches(_ record: DeviceRecord) -> Bool { matches(DeviceIdentity(record)) }
+}
+
+extension DeviceIdentity: CustomStringConvertible {
+    var description: String {
+        "\(id) (\(hexadecimal4(idVendor)):\(hexadecimal4(idProduct))" + (serial.map { ":" + $0 } ?? "") + ")"
+    }
+}

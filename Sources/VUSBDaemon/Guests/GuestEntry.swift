@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBControl
+internal import VUSBCore
+internal import VUSBFileSystem
+internal import VUSBVMM
+
+/// A guest and all that belongs to it.
+struct GuestEntry: Sendable {
+    enum State: Sendable, Equatable {
+        case unloaded
+        case loading(operation: Int)
+        case loaded
+        case draining(operation: Int)
+        case failed(reason: String)
+
+        /// As the guest's `state` file shows it.
+        var text: String {
+            switch self {
+            case .unloaded: "unloaded"
+            case .loading: "loading"
+            case .loaded: "loaded"
+            case .draining: "draining"
+            case .failed(let reason): "failed: " + reason
+            }
+        }
+
+        var info: GuestInfo.State {
+            switch self {
+            case .unloaded: .unloaded
+            case .loading: .loading
+            case .loaded: .loaded
+            case .draining: .draining
+            case .failed: .failed
+            }
+        }
+    }
+
+    enum Declaration: String, Sendable {
+        case configuration
+        case control
+    }
+
+    /// A device that the guest got.
+    struct Held: Codable, Sendable, Equatable {
+        var device: DeviceIdentity
+        /// By somebody's hand, not by its declaration.
+        var byHand: Bool
+    }
+
+    var definition: GuestDefinition
+    let declaredBy: Declaration
+    var state = State.unloaded
+    var process: GuestProcess?
+    var numbers: GuestNumbers
+    /// It's to be loaded: what is restored after a restart.
+    var keepsLoaded = false
+    /// What it has or had since it was loaded: to come back at a replug or restart.
+    var held: [Held] = []
+    /// Detached by hand although its declaration lists them: they stay away until they are plugged in anew.
+    var released: [DeviceIdentity] = []
+    /// Guests that were loaded earlier come first where two want the same device.
+    var loadOrder = 0
+
+    init(_ definition: GuestDefinition, declaredBy: Declaration, numbers: GuestNumbers = GuestNumbers()) {
+        self.definition = definition
+        self.declaredBy = declaredBy
+        self.numbers = numbers
+    }
+
+    /// Whether the guest is to have the device while it's loaded. What its declaration no longer lists stays away,
+    /// unless it was attached by hand.
+    func wants(_ record: DeviceRecord) -> Bool {
+        if held.contains(where: { $0.byHand && $0.device.matches(record) }) { return true }
+        guard !released.contains(where: { $0.matches(record) }) else { return false }
+        return lists(record)
+    }
+
+    func lists(_ record: DeviceRecord) -> Bool { definition.devices.contains { $0.matches(record) } }
+
+    /// Whether it had the device and is to have it again.
+    func misses(_ record: DeviceRecord) -> Bool {
+        held.contains { $0.device.matches(record) } && wants(record)
+    }
+
+    mutating func noteAttached(_ record: DeviceRecord, byHand: Bool) {
+        let identity = DeviceIdentity(record)
+        let wasByHand = held.contains { $0.byHand && $0.device.matches(identity) }
+        held.removeAll { $0.device.matches(identity) }
+        held.append(Held(device: identity, byHand: byHand || wasByHand))
+        released.removeAll { $0.matches(identity) }
+    }
+
+    mutating func noteDetached(_ record: DeviceRecord) {
+        let identity = DeviceIdentity(record)
+        held.removeAll { $0.device.matches(identity) }
+        if lists(record) { released.append(identity) }
+    }
+
+    mutating func noteUnloaded() {
+        state = .unloaded
+        process = nil
+        keepsLoaded = false
+        held = []
+        released = []
+    }
+
+    func info(attachments: [Attachment]) -> GuestInfo {
+        var reason: String?
+        if case .failed(let why) = state { reason = why }
+        return GuestInfo(
+            name: definition.name,
+            connector: definition.connector,
+            mode: definition.modeText,
+            state: state.info,
+            reason: reason,
+            owner: Int(definition.access.uid),
+            group: Int(definition.access.gid),
+            fileMode: definition.fileModeText,
+            devices: definition.devices.map(\.description),
+            declaredBy: declaredBy.rawValue,
+            attachments: attachments.map(\.info)
+        )
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBControl
+internal import VUSBVMM
+
+/// What survives the daemon: guests declared by control, what is loaded, who has which device, and which numbers.
+struct SavedState: Codable, Sendable, Equatable {
+    struct Loaded: Codable, Sendable, Equatable {
+        var guest: String
+        var process: GuestProcess?
+        var held: [GuestEntry.Held]
+        var released: [DeviceIdentity]
+    }
+
+    /// The numbers that a guest has or had a device under.
+    struct Number: Codable, Sendable, Equatable {
+        var guest: String
+        var device: DeviceIdentity
+        var busNumber: Int
+        var deviceNumber: Int
+    }
+
+    var guests: [GuestSpec] = []
+    /// In the order in which they were loaded.
+    var loaded: [Loaded] = []
+    var numbers: [Number] = []
+
+    init() {}
+
+    init(_ registry: GuestRegistry) {
+        let entries = registry.sorted
+        guests = entries.filter { $0.declaredBy == .control }.map(\.definition.specification)
+        loaded = entries.filter(\.keepsLoaded).sorted { $0.loadOrder < $1.loadOrder }.map { entry in
+            Loaded(
+                guest: entry.definition.name,
+                process: entry.process,
+                held: entry.held,
+                released: entry.released
+            )
+        }
+        numbers = entries.flatMap { entry in
+            entry.numbers.memories.map { memory in
+                Number(
+                    guest: entry.definition.name,
+                    device: memory.device,
+                    busNumber: memory.slot.busNumber,
+                    deviceNumber: memory.slot.deviceNumber
+                )
+            }
+        }
+    }
+
+    /// What each guest's numbers begin with. Numbers that can't be are left out.
+    var memories: [String: [GuestNumbers.Memory]] {
+        var memories: [String: [GuestNumbers.Memory]] = [:]
+        for number in numbers {
+            guard let slot = GuestSlot(busNumber: number.busNumber, deviceNumber: number.deviceNumber) else { continue }
+            memories[number.guest, default: []].append(GuestNumbers.Memory(device: number.device, slot: slot))
+        }
+        return memories
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Dispatch
+internal import Glibc
+package import Logging
+internal import Synchronization
+package import VUSBCore
+
+/// Guests that are processes or containers on this host. They see their directory under /vusb; a guest that is bound
+/// to a process goes off when that process ends.
+///
+/// Concurrency model: any thread. The bound guests are in one `Mutex`, held across no call out; ends of processes
+/// arrive on a serial queue and are put into the stream. Lock order: none, it is a leaf.
+package final class LocalConnector: VMMConnector {
+    package let name = "local"
+    package let modes: [GuestMode] = [.files]
+
+    private struct Binding {
+        let process: GuestProcess?
+        let watch: ProcessWatch?
+    }
+
+    private let bindings = Mutex<[String: Binding]>([:])
+    private let queue = DispatchQueue(label: "vusb.local-connector")
+    private let stream: AsyncStream<VMMEvent>
+    private let continuation: AsyncStream<VMMEvent>.Continuation
+    private let logger: Logger
+
+    package init(logger: Logger) {
+        self.logger = logger
+        (stream, continuation) = AsyncStream.makeStream(of: VMMEvent.self)
+    }
+
+    package func guests() async throws(USBError) -> [VMMGuest] {
+        let bound = bindings.withLock { $0.mapValues(\.process) }
+        return bound.sorted { $0.key < $1.key }.map { name, process in
+            VMMGuest(name: name, state: process?.state ?? .unknown, process: process)
+        }
+    }
+
+    package func bind(_ guest: String, process: GuestProcess?) async throws(USBError) {
+        var watch: ProcessWatch?
+        if let process {
+            watch = try ProcessWatch(process, queue: queue) { [weak self] in self?.ended(process, of: guest) }
+        }
+        let binding = Binding(process: process, watch: watch)
+        let isNew = bindings.withLock { bindings in
+            guard bindings[guest] == nil else { return false }
+            bindings[guest] = binding
+            return true
+        }
+        guard isNew else {
+            watch?.cancel()
+            throw USBError(.busy, "guest \(guest) is bound already", remedy: "unload it first")
+        }
+        // It may have ended between the watch and the entry above, when `ended` found nothing to tell.
+        if let process, process.state == .off { ended(process, of: guest) }
+    }
+
+    package func unbind(_ guest: String) async {
+        bindings.withLock { $0.removeValue(forKey: guest) }?.watch?.cancel()
+    }
+
+    package func events() -> AsyncStream<VMMEvent> { stream }
+
+    package func stop() async {
+        let watches = bindings.withLock { bindings in
+            defer { bindings.removeAll() }
+            return bindings.values.compactMap(\.watch)
+        }
+        for watch in watches { watch.cancel() }
+        continuation.finish()
+    }
+
+    package func kernelRelease(of guest: String) async throws(USBError) -> String {
+        guard bindings.withLock({ $0[guest] != nil }) else {
+            throw USBError(.notFound, "guest \(guest) isn't bound", remedy: "load it first")
+        }
+        return try Self.hostKernelRelease()
+    }
+
+    /// A guest on this host has the host's kernel.
+    static func hostKernelRelease() throws(USBError) -> String {
+        var names = utsname()
+        guard unsafe uname(&names) == 0 else { throw USBError(.io, "uname failed with errno \(errno)") }
+        // SAFETY: uname terminated the field, which outlives the closure.
+        return unsafe withUnsafeBytes(of: &names.release) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
+    /// Told once: whoever takes the process out of the binding tells it.
+    private func ended(_ process: GuestProcess, of guest: String) {
+        let watch = bindings.withLock { bindings -> ProcessWatch? in
+            guard let binding = bindings[guest], binding.process == process, binding.watch != nil else { return nil }
+            bindings[guest] = Binding(process: process, watch: nil)
+            return binding.watch
+        }
+        guard let watch else { return }
+        watch.cancel()
+        logger.info("process of guest ended", metadata: ["guest": "\(guest)", "pid": "\(process.pid)"])
+        continuation.yield(VMMEvent(guest: guest, kind: .off, detail: "process \(process.pid) ended"))
+    }
+}

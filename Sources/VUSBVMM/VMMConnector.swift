@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import VUSBCore
+
+/// How vusbd speaks to whatever runs a guest. One connector a kind of monitor; VMMConnector.md says how to write one.
+///
+/// What a connector can't do it leaves to the defaults below, which throw `unsupported` and name connector and
+/// operation: a caller never asks what kind of connector it has.
+package protocol VMMConnector: Sendable {
+    /// As in a guest's declaration: `local`, `qemu` …
+    var name: String { get }
+
+    /// The modes that it can load a guest in, the best first.
+    var modes: [GuestMode] { get }
+
+    /// The guests that are bound, in the order of their names.
+    func guests() async throws(USBError) -> [VMMGuest]
+
+    /// Begins to watch a guest, before it's loaded.
+    /// - Parameter process: the guest is this process. A connector that finds its guests by name ignores it.
+    /// - Throws: `notFound` where there is no such guest, `busy` where it's bound already.
+    func bind(_ guest: String, process: GuestProcess?) async throws(USBError)
+
+    /// Ends the watch. A guest that isn't bound is no error: it may just have gone off.
+    func unbind(_ guest: String) async
+
+    /// What happens to bound guests, in order, for all of them. Called once; the stream ends with `stop`.
+    func events() -> AsyncStream<VMMEvent>
+
+    /// Ends the watch of all guests.
+    func stop() async
+
+    /// As `uname -r` prints it in the guest.
+    func kernelRelease(of guest: String) async throws(USBError) -> String
+
+    /// Loads a kernel module in the guest.
+    /// - Parameter module: the bytes of a `.ko` that was built for the guest's kernel.
+    func insmod(_ guest: String, module: [UInt8], arguments: String) async throws(USBError)
+
+    /// Unloads a kernel module from the guest.
+    func rmmod(_ guest: String, module name: String) async throws(USBError)
+
+    /// Plugs a port of an emulated controller into the guest, served at the socket.
+    func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError)
+
+    /// Returns once the guest has let go of the port.
+    func hotunplug(_ guest: String, port: ControllerPort) async throws(USBError)
+}
+
+extension VMMConnector {
+    package func kernelRelease(of guest: String) async throws(USBError) -> String {
+        throw unsupported("kernelRelease", guest)
+    }
+
+    package func insmod(_ guest: String, module: [UInt8], arguments: String) async throws(USBError) {
+        throw unsupported("insmod", guest)
+    }
+
+    package func rmmod(_ guest: String, module name: String) async throws(USBError) {
+        throw unsupported("rmmod", guest)
+    }
+
+    package func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError) {
+        throw unsupported("hotplug", guest)
+    }
+
+    package func hotunplug(_ guest: String, port: ControllerPort) async throws(USBError) {
+        throw unsupported("hotunplug", guest)
+    }
+
+    private func unsupported(_ operation: String, _ guest: String) -> USBError {
+        USBError(
+            .unsupported,
+            "connector \(name) has no \(operation) for guest \(guest)",
+            remedy: "load the guest in a mode that doesn't need it: \(modes.map(\.rawValue).joined(separator: ", "))"
+        )
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import VUSBControl
+
+struct Guests: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists the guests.")
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await common.run { client in
+            let guests = try await client.guests()
+            if common.json { try Output.json(guests) } else { Output.print(Self.text(guests)) }
+        }
+    }
+
+    private static func text(_ guests: [GuestInfo]) -> String {
+        var table = Table("GUEST", "CONNECTOR", "MODE", "STATE", "OWNER", "FILES", "HAS", "DECLARED BY")
+        for guest in guests {
+            let held = guest.attachments.map(\.device).joined(separator: " ")
+            table.add(
+                guest.name, guest.connector, guest.mode, guest.state.rawValue, "\(guest.owner):\(guest.group)",
+                guest.fileMode, held, guest.declaredBy)
+        }
+        let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }
+        return ([table.text] + (reasons.isEmpty ? [] : [""]) + reasons).joined(separator: "\n")
+    }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import VUSBControl
+
+struct Load: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Brings USB up in a guest, with the devices that it's to have.")
+
+    @OptionGroup var common: CommonOptions
+
+    @Argument(help: "The guest's name.")
+    var guest: String
+
+    @Option(help: "files or auto. Default: as the guest was declared.")
+    var mode: String?
+
+    @Option(help: "The guest is this process: when it ends, the guest is unloaded.")
+    var process: Int?
+
+    func run() async throws {
+        try await common.run { client in
+            let operation = try await client.load(guest, LoadRequest(mode: mode, process: process))
+            try await Following(client: client, options: common).finish(operation)
+        }
+    }
+}

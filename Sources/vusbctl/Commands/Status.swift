@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import VUSBControl
+
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Shows how the daemon is and what guests hold.")
+
+    @OptionGroup var common: CommonOptions
+
+    func run() async throws {
+        try await common.run { client in
+            let status = try await client.status()
+            guard !common.json else { return try Output.json(status) }
+            let attachments = try await client.guests().flatMap(\.attachments)
+            Output.print(Self.text(status))
+            if !attachments.isEmpty { Output.print("\n" + Self.table(attachments)) }
+        }
+    }
+
+    private static func text(_ status: DaemonStatus) -> String {
+        """
+        vusbd \(Output.harmless(status.version)), process \(status.pid), up \(uptime(status.uptimeSeconds))
+        files at \(Output.harmless(status.mount))
+        \(status.guests) guests, \(status.devices) devices, \(status.attachments) attached, \
+        \(status.urbsInFlight) transfers in flight
+        """
+    }
+
+    private static func uptime(_ seconds: Double) -> String {
+        let seconds = Int(min(max(seconds, 0), 1e12))
+        let parts = [(seconds / 86400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]
+        let first = parts.firstIndex { $0.0 > 0 } ?? 3
+        return parts[first...].prefix(2).map { "\($0.0)\($0.1)" }.joined(separator: " ")
+    }
+
+    private static func table(_ attachments: [AttachmentInfo]) -> String {
+        var table = Table("GUEST", "PATH", "DEVICE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
+        for item in attachments {
+            table.add(
+                item.guest, item.path, item.device, String(item.urbsInFlight), String(item.urbs),
+                String(item.failedURBs), String(item.bytesIn), String(item.bytesOut))
+        }
+        return table.text
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Glibc
+import VUSBControl
+
+/// What every command has.
+struct CommonOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "The daemon's socket. Default: $VUSB_SOCKET, or \(ControlClient.defaultSocketPath).", valueName: "path"))
+    var socket: String?
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    var socketPath: String {
+        if let socket { return socket }
+        // SAFETY: nothing changes the environment in this program; the text is copied.
+        if let path = unsafe getenv("VUSB_SOCKET") {
+            let path = unsafe String(cString: path)
+            if !path.isEmpty { return path }
+        }
+        return ControlClient.defaultSocketPath
+    }
+
+    /// Runs with a client. With `--json`, the daemon's problem is printed as JSON too.
+    func run(_ body: (ControlClient) async throws -> Void) async throws {
+        do {
+            try await ControlClient.with(socketPath: socketPath, body)
+        } catch let problem as Problem {
+            if json { try Output.json(problem) }
+            throw Failure(problem)
+        }
+    }
+}
+
+/// How devices are taken from their guests.
+struct ReleaseOptions: ParsableArguments {
+    @Option(help: "How long transfers in flight may take to end, such as 5s or 500ms. Default: 5s.")
+    var deadline: Seconds?
+
+    @Option(name: .customLong("on-deadline"), help: "What happens then: refuse or cancel. Default: refuse.")
+    var onDeadline: ReleaseRequest.OnDeadline?
+
+    @Flag(help: "The same as --on-deadline cancel.")
+    var cancel = false
+
+    func validate() throws {
+        if cancel, onDeadline == .refuse {
+            throw ValidationError("--cancel and --on-deadline refuse contradict each other")
+        }
+    }
+
+    var request: ReleaseRequest {
+        ReleaseRequest(deadlineSeconds: deadline?.value, onDeadline: cancel ? .cancel : onDeadline)
+    }
+}
+
+extension ReleaseRequest.OnDeadline: ExpressibleByArgument {}
+
+/// A duration as people write it: `500ms`, `5s`, `2m`, `1h`, or a number of seconds.
+struct Seconds: ExpressibleByArgument {
+    var value: Double
+
+    /// The longest that the daemon waits.
+    private static let range = 0.0...3600.0
+    private static let units = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)]
+
+    init?(argument: String) {
+        let unit = Self.units.first { argument.hasSuffix($0.0) }
+        let number = argument.dropLast(unit?.0.count ?? 0)
+        guard number.utf8.allSatisfy({ "0123456789.".utf8.contains($0) }), let amount = Double(number) else {
+            return nil
+        }
+        value = amount * (unit?.1 ?? 1)
+        guard Self.range.contains(value) else { return nil }
+    }
+}

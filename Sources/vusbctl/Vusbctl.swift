@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Glibc
+import VUSBControl
+
+/// The program: reads its arguments, runs one command, and ends with one of the documented codes.
+@main
+struct Vusbctl: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vusbctl",
+        abstract: "Lends the host's USB devices to guests.",
+        discussion: """
+            DEVICE is a device id, VID:PID or VID:PID:SERIAL.
+
+            Exit codes: 0 done, 1 failed, 2 wrong usage, 3 access denied, 4 timed out or busy, 130 cancelled by ^C.
+            """,
+        version: Version.current,
+        subcommands: [
+            Status.self, Devices.self, Guests.self, Guest.self, Load.self, Unload.self, Attach.self, Detach.self,
+            Watch.self, TypeText.self, Emulate.self, Unplug.self, Operations.self, Doctor.self,
+        ]
+    )
+
+    static func main() async {
+        do {
+            var command = try parseAsRoot(Arguments.reordered(Array(CommandLine.arguments.dropFirst())))
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            Glibc.exit(report(error).rawValue)
+        }
+    }
+
+    /// Says what went wrong, and which code says it to programs.
+    private static func report(_ error: any Error) -> Exit {
+        if let failure = error as? Failure {
+            failure.print()
+            return failure.exit
+        }
+        let code = exitCode(for: error)
+        guard code != .success else {
+            // Help, the version, a completion script: what was asked for.
+            Output.print(fullMessage(for: error))
+            return .done
+        }
+        if let error = error as? any ExpectedError {
+            let failure = Failure(error)
+            failure.print()
+            return failure.exit
+        }
+        Output.complain(fullMessage(for: error))
+        return code == .validationFailure ? .usage : .failed
+    }
+}

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# run.sh: measures vusbd against a FUSE file that does nothing; README.md says what and how to read it.
+#
+#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory
+#
+# VUSBD names the program to measure. The table goes to the terminal, the figures to out/bench.json. Exits with 1 if a
+# bar is missed, with 2 if it can't be run. Needs root, since it mounts for all users, and a quiet machine.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+export VUSBD=${VUSBD:-$root/.build-release/release/vusbd}
+out=$root/out/bench
+
+[[ -x $VUSBD ]] || { echo "run.sh: $VUSBD not found; run make release first" >&2; exit 2; }
+[[ $(id -u) == 0 ]] || { echo "run.sh: run it as root: it mounts for all users" >&2; exit 2; }
+[[ -c /dev/fuse ]] || { echo "run.sh: /dev/fuse not found; try modprobe fuse" >&2; exit 2; }
+
+mkdir -p "$out"
+read -ra fuse < <(pkg-config --cflags --libs fuse3)
+gcc -O2 -Wall -o "$out/nullfile" "$here/nullfile.c" "${fuse[@]}"
+gcc -O2 -Wall -o "$out/fileclient" "$here/fileclient.c" -lpthread
+gcc -O2 -Wall -shared -fPIC -o "$out/malloccount.so" "$here/malloccount.c"
+exec python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "$@"

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# run.sh: boots Debian's kernel in QEMU with vusbd inside, once for each case.
+#
+#   run.sh [--image DIR] [--jobs N] [--list] [CASE…]
+#
+# A case is a folder in cases/ with a guest half (guest.sh, run by the guest's /init) and, where it needs one, a host
+# half (host.sh: QEMU's arguments, files, and steps that the guest asks for). See README.md. Logs go to out/vm/CASE.log.
+# Without --image the guest image is built first; all cases share it.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+logs=$root/out/vm
+image=
+jobs=2
+
+usage() { sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+list_cases() { (cd "$here/cases" && for case in */guest.sh; do echo "${case%/guest.sh}"; done); }
+
+selected=()
+while (($#)); do
+    case $1 in
+        --image) image=$2; shift 2 ;;
+        --jobs) jobs=$2; shift 2 ;;
+        --list) list_cases; exit 0 ;;
+        -h | --help) usage; exit 0 ;;
+        -*) usage >&2; exit 2 ;;
+        *) selected+=("$1"); shift ;;
+    esac
+done
+((${#selected[@]})) || mapfile -t selected < <(list_cases)
+for name in "${selected[@]}"; do
+    [[ -f $here/cases/$name/guest.sh ]] || { echo "run.sh: no case $name; see run.sh --list" >&2; exit 2; }
+done
+
+mkdir -p "$logs"
+work=$(mktemp -d)
+runners=()
+stop_all() {
+    local pid
+    for pid in "${runners[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf "$work"
+}
+trap stop_all EXIT
+trap 'exit 130' INT TERM
+
+if [[ -z $image ]]; then
+    image=$work/image
+    "$here/image.sh" --out "$image" 2>&1 | tee "$logs/image.log" || {
+        echo "run.sh: the guest image couldn't be built"
+        echo "0 passed, ${#selected[@]} failed"
+        exit 1
+    }
+fi
+
+passed=0
+failed=0
+# Waits for one runner to end and counts it.
+reap() {
+    local status=0
+    wait -n || status=$?
+    if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    running=$((running - 1))
+}
+
+running=0
+for name in "${selected[@]}"; do
+    ((running < jobs)) || reap
+    mkdir "$work/$name"
+    "$here/host/run-case.sh" "$name" "$image" "$work/$name" "$logs/$name.log" &
+    runners+=($!)
+    running=$((running + 1))
+done
+while ((running)); do reap; done
+runners=()
+
+echo "$passed passed, $failed failed"
+((failed == 0))

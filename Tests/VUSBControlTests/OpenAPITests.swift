@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import HTTPTypes
+import NIOCore
+import Testing
+@testable import VUSBControl
+
+/// The document and the code say the same.
+@Suite struct OpenAPITests {
+    private static func document() throws -> [String: Any] {
+        let data = Data(try OpenAPIDocument().json.readableBytesView)
+        return try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    }
+
+    private static func object(_ value: Any?, _ keys: String...) throws -> [String: Any] {
+        var value = value
+        for key in keys { value = (value as? [String: Any])?[key] }
+        return try #require(value as? [String: Any], "\(keys)")
+    }
+
+    private static func resolved(_ value: Any, in document: [String: Any]) throws -> [String: Any] {
+        let object = try object(value)
+        guard let reference = object["$ref"] as? String else { return object }
+        var found: Any? = document
+        for key in reference.split(separator: "/").dropFirst() { found = (found as? [String: Any])?[String(key)] }
+        return try #require(found as? [String: Any], "\(reference)")
+    }
+
+    private static let methods = ["get", "put", "post", "delete", "options", "head", "patch", "trace"]
+
+    @Test func servedDocumentIsTheConvertedOne() async throws {
+        try await ServerFixture.with { fixture in
+            let reply = try await fixture.exchange("GET /openapi.json")
+            #expect(reply.status == 200)
+            #expect(reply.fields["content-type"] == "application/json")
+            let served = try JSONSerialization.jsonObject(with: Data(reply.body.utf8)) as? NSDictionary
+            let converted = try Self.document() as NSDictionary
+            #expect(served == converted)
+            #expect(served?["openapi"] as? String == "3.1.0")
+        }
+    }
+
+    @Test func documentHasTheRoutesAndNoOthers() throws {
+        let document = try Self.document()
+        var written: Set<String> = []
+        for (path, item) in try Self.object(document, "paths") {
+            for method in try Self.object(item).keys where Self.methods.contains(method) {
+                written.insert("\(method.uppercased()) \(path)")
+            }
+        }
+        let served = Set(RouteTable.routes.map { "\($0.method.rawValue) \($0.template)" })
+        #expect(written == served)
+        #expect(served.count == RouteTable.routes.count)
+    }
+
+    @Test func documentHasTheParametersAndBodiesOfEachRoute() throws {
+        let document = try Self.document()
+        for route in RouteTable.routes {
+            let item = try Self.object(document, "paths", route.template)
+            let operation = try Self.object(item, route.method.rawValue.lowercased())
+            let lists = [item["parameters"], operation["parameters"]].compactMap { $0 as? [Any] }
+            let parameters = try lists.flatMap { $0 }.map { try Self.resolved($0, in: document) }
+            let query = parameters.filter { $0["in"] as? String == "query" }.compactMap { $0["name"] as? String }
+            #expect(Set(query) == route.query, "\(route.template)")
+            let path = parameters.filter { $0["in"] as? String == "path" }.compactMap { $0["name"] as? String }
+            #expect(path.allSatisfy { route.template.contains("{\($0)}") }, "\(route.template)")
+            #expect(path.count == route.template.split(separator: "{").count - 1, "\(route.template)")
+            let body = operation["requestBody"] as? [String: Any]
+            #expect((body != nil) == (route.body != .none), "\(route.template)")
+            if let body { #expect(body["required"] as? Bool == (route.body == .required), "\(route.template)") }
+        }
+    }
+
+    @Test func everyAnswerOfEveryRouteIsDocumented() throws {
+        let document = try Self.document()
+        for route in RouteTable.routes {
+            let operation = try Self.object(document, "paths", route.template, route.method.rawValue.lowercased())
+            let statuses = Set(try Self.object(operation, "responses").keys)
+            var expected: Set<String> = ["400", "403", "500", "503"]
+            if route.body != .none { expected.formUnion(["413", "415"]) }
+            if route.template.contains("{") { expected.insert("404") }
+            #expect(statuses.isSuperset(of: expected), "\(route.method) \(route.template)")
+            #expect(statuses.filter { $0.hasPrefix("2") }.count == 1, "\(route.method) \(route.template)")
+        }
+    }
+
+    @Test func everyReferenceLeadsSomewhere() throws {
+        let document = try Self.document()
+        func visit(_ value: Any) throws {
+            if let object = value as? [String: Any] {
+                if object["$ref"] != nil { _ = try Self.resolved(object, in: document) }
+                for item in object.values { try visit(item) }
+            } else if let array = value as? [Any] {
+                for item in array { try visit(item) }
+            }
+        }
+        try visit(document)
+    }
+
+    @Test func problemTypesAreThoseOfTheCode() throws {
+        let problem = try Self.object(Self.document(), "components", "schemas", "Problem", "properties", "type")
+        let types = Problem.Code.allCases.map { "urn:vusb:problem:" + $0.rawValue }
+        let written = try #require(problem["enum"] as? [String])
+        #expect(Set(written) == Set(types))
+    }
+
+    @Test func schemasHaveTheFieldsOfTheMessages() throws {
+        let attachment = AttachmentInfo(
+            device: "d", guest: "g", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
+            urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0)
+        let device = DeviceInfo(
+            id: "d", source: "s", state: .refused, reason: "r", idVendor: "0000", idProduct: "0000", serial: "s",
+            manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment)
+        let problem = Problem(.failed, "d", remedy: "r", candidates: [])
+        let step = OperationInfo.Step(name: "n", atMilliseconds: 0)
+        let messages: [(String, any Encodable)] = [
+            (
+                "DaemonStatus",
+                DaemonStatus(
+                    version: "", pid: 1, mount: "", uptimeSeconds: 0, guests: 0, devices: 0, attachments: 0,
+                    urbsInFlight: 0)
+            ),
+            ("DeviceInfo", device), ("AttachmentInfo", attachment), ("Problem", problem), ("OperationStep", step),
+            (
+                "GuestSpec",
+                GuestSpec(name: "", connector: "", mode: "", owner: "", group: "", fileMode: "", devices: [])
+            ),
+            (
+                "GuestInfo",
+                GuestInfo(
+                    name: "", connector: "", mode: "", state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
+                    devices: [], declaredBy: "", attachments: [])
+            ),
+            ("LoadRequest", LoadRequest(mode: "", process: 1)), ("AttachRequest", AttachRequest(guest: "")),
+            ("ReleaseRequest", ReleaseRequest(deadlineSeconds: 1, onDeadline: .refuse)),
+            ("EmulateRequest", EmulateRequest(specification: "")), ("TypeRequest", TypeRequest(text: "")),
+            (
+                "OperationInfo",
+                OperationInfo(
+                    id: 1, kind: "", guest: "", device: "", state: .failed, steps: [step], error: problem,
+                    attachment: attachment)
+            ),
+            (
+                "EventInfo",
+                EventInfo(sequence: 1, time: 0, type: "", guest: "", device: "", path: "", detail: "")
+            ),
+            ("Finding", Finding(check: "", level: .ok, summary: "", remedy: "")),
+        ]
+        let schemas = try Self.object(Self.document(), "components", "schemas")
+        for (name, message) in messages {
+            let encoded = try JSONSerialization.jsonObject(with: JSONEncoder().encode(message))
+            let properties = try Self.object(schemas, name, "properties")
+            let fields = try Self.object(encoded).keys
+            #expect(Set(properties.keys) == Set(fields), "\(name)")
+        }
+    }
+
+    @Test func requestsAreClosedAndHaveTheFieldsThatAreRead() throws {
+        let schemas = try Self.object(Self.document(), "components", "schemas")
+        let requests: [(String, any RequestMessage.Type)] = [
+            ("GuestSpec", GuestSpec.self), ("LoadRequest", LoadRequest.self),
+            ("ReleaseRequest", ReleaseRequest.self), ("AttachRequest", AttachRequest.self),
+            ("EmulateRequest", EmulateRequest.self), ("TypeRequest", TypeRequest.self),
+        ]
+        for (name, type) in requests {
+            let schema = try Self.object(schemas, name)
+            #expect(schema["additionalProperties"] as? Bool == false, "\(name)")
+            let properties = try Self.object(schema, "properties").keys
+            #expect(Set(properties) == Set(type.fields), "\(name)")
+        }
+    }
+
+    @Test func boundsAreThoseOfTheRules() throws {
+        let document = try Self.document()
+        let schemas = try Self.object(document, "components", "schemas")
+        let deadline = try Self.object(schemas, "ReleaseRequest", "properties", "deadlineSeconds")
+        #expect(deadline["minimum"] as? Double == Rules.deadlines.lowerBound)
+        #expect(deadline["maximum"] as? Double == Rules.deadlines.upperBound)
+        let process = try Self.object(schemas, "LoadRequest", "properties", "process")
+        #expect(process["minimum"] as? Int == Rules.processes.lowerBound)
+        #expect(process["maximum"] as? Int == Rules.processes.upperBound)
+        #expect(try Self.object(schemas, "DeviceName")["maxLength"] as? Int == Rules.longestDeviceName)
+        #expect(try Self.object(schemas, "Mode")["enum"] as? [String] == Rules.modes)
+        let spec = try Self.object(schemas, "GuestSpec", "properties")
+        #expect(try Self.object(spec, "connector")["enum"] as? [String] == Rules.connectors)
+        #expect(try Self.object(spec, "devices")["maxItems"] as? Int == Rules.mostDevices)
+        let text = try Self.object(schemas, "TypeRequest", "properties", "text")
+        #expect(text["maxLength"] as? Int == Rules.longestText)
+        let emulation = try Self.object(schemas, "EmulateRequest", "properties", "specification")
+        #expect(emulation["maxLength"] as? Int == Rules.longestSpecification)
+        let show = try Self.object(document, "paths", "/v1/operations/{id}", "get")
+        let wait = try #require((show["parameters"] as? [[String: Any]])?.first { $0["name"] as? String == "wait" })
+        #expect(try Self.object(wait, "schema")["maximum"] as? Double == Rules.waits.upperBound)
+    }
+
+    @Test func guestNamePatternIsThatOfTheRules() throws {
+        let schema = try Self.object(Self.document(), "components", "schemas", "GuestName")
+        let pattern = try NSRegularExpression(pattern: try #require(schema["pattern"] as? String))
+        let names = [
+            "", "a", "0", "-", "a-", "-a", "A", "a.b", "a/b", "..", "a_b", "\u{e9}", "a b", "vm-1",
+            String(repeating: "a", count: 63), String(repeating: "a", count: 64),
+        ]
+        for name in names {
+            let range = NSRange(name.startIndex..., in: name)
+            let matches = pattern.firstMatch(in: name, range: range) != nil
+            #expect(matches == Rules.isGuestName(name), "\(name)")
+        }
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Glibc
+import Testing
+import VUSBControl
+
+/// The built program, run as people run it.
+@Suite struct VusbctlTests {
+    struct Run: Sendable {
+        var code: Int32
+        var output: String
+        var errors: String
+    }
+
+    /// Beside the tests' own program.
+    private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().appendingPathComponent("vusbctl")
+
+    /// - Parameter started: gets the process's number once it runs.
+    private static func run(
+        _ arguments: [String], socket: String = "/nonexistent/vusb.sock",
+        started: @escaping @Sendable (Int32) -> Void = { _ in }
+    ) async throws -> Run {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(with: Result { try runBlocking(arguments, socket: socket, started) })
+            }
+        }
+    }
+
+    private static func runBlocking(
+        _ arguments: [String], socket: String, _ started: (Int32) -> Void
+    ) throws -> Run {
+        let process = Process()
+        process.executableURL = program
+        process.arguments = arguments
+        var environment = ProcessInfo.processInfo.environment
+        environment["VUSB_SOCKET"] = socket
+        process.environment = environment
+        let directory = try ServerFixture.temporaryDirectory()
+        defer { try? FileManager.default.removeItem(atPath: directory) }  // Left files harm nobody.
+        let paths = [directory + "/out", directory + "/err"]
+        for path in paths { try Data().write(to: URL(fileURLWithPath: path)) }
+        process.standardOutput = FileHandle(forWritingAtPath: paths[0])
+        process.standardError = FileHandle(forWritingAtPath: paths[1])
+        try process.run()
+        started(process.processIdentifier)
+        process.waitUntilExit()
+        let texts = try paths.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        let code = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+        return Run(code: code, output: texts[0], errors: texts[1])
+    }
+
+    @Test(arguments: [
+        ["frob"], ["load"], ["attach", "1-1"], ["status", "extra"], ["status", "--frob"], ["detach"],
+        ["unload", "a", "--deadline", "soon"], ["unload", "a", "--deadline", "-1s"],
+        ["unload", "a", "--deadline", "2h"], ["unload", "a", "--on-deadline", "wait"],
+        ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["guest", "frob"], ["load", "a", "--process", "x"],
+        ["watch", "--after", "-1"], ["--socket"],
+    ])
+    func wrongUsageEndsWith2(arguments: [String]) async throws {
+        let run = try await Self.run(arguments)
+        #expect(run.code == 2, "\(arguments): \(run)")
+        #expect(!run.errors.isEmpty)
+        #expect(run.output.isEmpty)
+    }
+
+    @Test func helpVersionAndCompletionsEndWith0() async throws {
+        for arguments in [["--help"], ["help", "attach"], ["guest", "add", "--help"]] {
+            let run = try await Self.run(arguments)
+            #expect(run.code == 0, "\(arguments)")
+            #expect(run.output.contains("USAGE"), "\(arguments)")
+        }
+        #expect(try await Self.run(["--version"]).output == Version.current + "\n")
+        for shell in ["bash", "zsh", "fish"] {
+            let run = try await Self.run(["--generate-completion-script", shell])
+            #expect(run.code == 0)
+            #expect(run.output.contains("vusbctl"))
+        }
+    }
+
+    @Test func withoutADaemonEveryCommandEndsWith1AndSaysHowToStartIt() async throws {
+        let run = try await Self.run(["devices"])
+        #expect(run.code == 1)
+        #expect(run.errors.contains("vusbd isn't running at /nonexistent/vusb.sock: start it with"))
+    }
+
+    @Test func doctorWithoutADaemonLooksByItself() async throws {
+        let run = try await Self.run(["doctor", "--json"])
+        let findings = try JSONDecoder().decode([Finding].self, from: Data(run.output.utf8))
+        #expect(run.code == 1)
+        #expect(findings.first?.check == "daemon")
+        #expect(findings.contains { $0.check == "fuse-device" })
+    }
+
+    @Test func commandsWorkAgainstAServer() async throws {
+        try await ServerFixture.with { fixture in
+            let socket = fixture.socketPath
+            let commands = [
+                ["status"], ["devices"], ["guests"], ["guest", "add", "demo", "--device", "1-2.3"],
+                ["load", "demo", "--process", "1"], ["attach", "0525:a4a0:A1", "demo"], ["operations"],
+                ["detach", "1-2.3", "--deadline", "500ms", "--cancel"], ["type", "0001:0002", "hi"],
+                ["emulate", "zero"], ["unplug", "emulated:zero-4"], ["unload", "demo"], ["guest", "rm", "demo"],
+                ["doctor"],
+            ]
+            for arguments in commands {
+                let run = try await Self.run(arguments, socket: socket)
+                #expect(run.code == 0, "\(arguments): \(run)")
+            }
+            #expect(await fixture.service.releases.first == ReleaseRequest(deadlineSeconds: 0.5, onDeadline: .cancel))
+            #expect(await fixture.service.loads == [LoadRequest(process: 1)])
+            #expect(await fixture.service.typed == ["hi"])
+        }
+    }
+
+    @Test func jsonBeforeAndAfterTheCommandIsTheDaemonsAnswer() async throws {
+        try await ServerFixture.with { fixture in
+            let expected = try await fixture.client.devices()
+            for arguments in [
+                ["--json", "devices"], ["devices", "--json"], ["--socket", fixture.socketPath, "--json", "devices"],
+                ["--socket=\(fixture.socketPath)", "devices", "--json"],
+            ] {
+                let run = try await Self.run(arguments, socket: fixture.socketPath)
+                let devices = try JSONDecoder().decode([DeviceInfo].self, from: Data(run.output.utf8))
+                #expect(devices == expected)
+            }
+        }
+    }
+
+    @Test func problemsEndWithTheCodeOfTheirKind() async throws {
+        let codes: [(Problem.Code, Int32)] = [
+            (.conflict, 1), (.notFound, 1), (.failed, 1), (.unavailable, 1), (.denied, 3), (.busy, 4),
+            (.timedOut, 4),
+        ]
+        try await ServerFixture.with { fixture in
+            for (code, exit) in codes {
+                await fixture.service.refuseAttach(Problem(code, "1-2.3 says no", remedy: "ask again"))
+                let run = try await Self.run(["attach", "1-2.3", "a", "--json"], socket: fixture.socketPath)
+                #expect(run.code == exit, "\(code)")
+                #expect(run.errors == "vusbctl: 1-2.3 says no\nask again\n")
+                let problem = try JSONDecoder().decode(Problem.self, from: Data(run.output.utf8))
+                #expect(problem.code == code)
+            }
+        }
+    }
+
+    @Test func peerThatIsNotLetInEndsWith3() async throws {
+        try await ServerFixture.with {
+            $0.policy = PeerPolicy(users: [UInt32.max - 1], group: nil)
+        } _: { fixture in
+            let run = try await Self.run(["status"], socket: fixture.socketPath)
+            #expect(run.code == 3)
+        }
+    }
+
+    @Test func ambiguousDeviceEndsWithTheCandidates() async throws {
+        try await ServerFixture.with { fixture in
+            let run = try await Self.run(["unplug", "0525:a4a0"], socket: fixture.socketPath)
+            #expect(run.code == 1)
+            #expect(run.errors.contains("  1-2.3\n  emulated:zero-1"))
+        }
+    }
+
+    @Test func operationThatFailsAsBusyEndsWith4() async throws {
+        try await ServerFixture.with { fixture in
+            await fixture.service.hold()
+            async let run = Self.run(["detach", "1-2.3"], socket: fixture.socketPath)
+            await fixture.service.untilWaiting(1)
+            await fixture.service.addStep("drain", to: 1)
+            await fixture.service.untilWaiting(1)
+            await fixture.service.end(1, .failed, Problem(.busy, "1-2.3 has 3 transfers in flight", remedy: "cancel"))
+            let ended = try await run
+            #expect(ended.code == 4)
+            #expect(ended.errors.hasPrefix("detach 1-2.3: begin (0.0 ms)\ndetach 1-2.3: drain (1.0 ms)\n"))
+        }
+    }
+
+    @Test func interruptCancelsTheOperationAndEndsWith130() async throws {
+        try await ServerFixture.with { fixture in
+            await fixture.service.hold()
+            let (numbers, started) = AsyncStream<Int32>.makeStream()
+            async let run = Self.run(["detach", "1-2.3"], socket: fixture.socketPath) { started.yield($0) }
+            var iterator = numbers.makeAsyncIterator()
+            let number = try #require(await iterator.next())
+            await fixture.service.untilWaiting(1)
+            kill(number, SIGINT)
+            let ended = try await run
+            #expect(ended.code == 130)
+            #expect(await fixture.service.operations().map(\.state) == [.cancelled])
+        }
+    }
+
+    @Test func watchPrintsALineForEachEvent() async throws {
+        try await ServerFixture.with { fixture in
+            await fixture.service.happen("attached", device: "1-2.3", detail: "bad\u{1b}[31m")
+            async let run = Self.run(["watch", "--after", "0"], socket: fixture.socketPath)
+            await fixture.service.untilListening(1)
+            await fixture.service.endEvents()
+            let ended = try await run
+            #expect(ended.code == 1)
+            #expect(ended.output == "2026-01-01T00:00:00.000Z 1 attached device=1-2.3 bad?[31m\n")
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLibUSB
+import Synchronization
+
+@testable import VUSBHost
+
+/// Plays libusb's handle: keeps what was asked of it, answers as the test says.
+final class FakePort: HandlePort {
+    struct State {
+        var calls: [String] = []
+        /// By the call as it is written down; 0 where nothing is given.
+        var codes: [String: Int32] = [:]
+        var descriptors: [UInt8: [UInt8]] = [:]
+    }
+
+    let state = Mutex(State())
+    var calls: [String] { state.withLock { $0.calls } }
+
+    func answer(_ call: String, _ code: Int32) { state.withLock { $0.codes[call] = code } }
+
+    private func record(_ call: String) -> Int32 {
+        state.withLock { state in
+            state.calls.append(call)
+            return state.codes[call] ?? 0
+        }
+    }
+
+    func isDriven(_ interface: UInt8) -> Bool { false }
+    func claim(_ interface: UInt8) -> Int32 { record("claim \(interface)") }
+    func release(_ interface: UInt8) -> Int32 { record("release \(interface)") }
+    func attachDriver(_ interface: UInt8) -> Int32 { record("attach \(interface)") }
+    func setConfiguration(_ value: Int32) -> Int32 { record("configuration \(value)") }
+    func setAlternate(_ interface: UInt8, _ alternate: UInt8) -> Int32 { record("alternate \(interface) \(alternate)") }
+    func clearHalt(_ endpoint: UInt8) -> Int32 { record("halt \(endpoint)") }
+    func reset() -> Int32 { record("reset") }
+    func descriptor(_ type: UInt8, _ index: UInt8, length: UInt16) -> [UInt8]? {
+        state.withLock { $0.descriptors[type] }
+    }
+    func allocateStreams(_ count: UInt32, _ endpoint: UInt8) -> Int32 { record("streams \(count) \(endpoint)") }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Logging
+import Testing
+import VUSBCore
+
+@testable import VUSBVMM
+
+@Suite struct LocalConnectorTests {
+    /// A process that waits for its standard input to end.
+    private func startCat() throws -> Process {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/bin/cat")
+        process.standardInput = Pipe()
+        process.standardOutput = FileHandle.nullDevice
+        try process.run()
+        return process
+    }
+
+    private func connector() -> LocalConnector { LocalConnector(logger: Logger(label: "test")) }
+
+    @Test func aBoundProcessThatEndsIsToldOnceAsOff() async throws {
+        let connector = connector()
+        let cat = try startCat()
+        try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
+        #expect(try await connector.guests().map(\.state) == [.running])
+
+        cat.terminate()
+        var events = connector.events().makeAsyncIterator()
+        let event = await events.next()
+        #expect(event?.guest == "web1")
+        #expect(event?.kind == .off)
+        cat.waitUntilExit()
+        #expect(try await connector.guests().map(\.state) == [.off])
+
+        // Nothing more comes: the next thing is the stream's end.
+        await connector.stop()
+        #expect(await events.next() == nil)
+    }
+
+    @Test func bindingAProcessThatHasEndedIsRefusedByItsNumber() async throws {
+        let cat = try startCat()
+        let process = try GuestProcess(pid: Int(cat.processIdentifier))
+        cat.terminate()
+        cat.waitUntilExit()
+        let connector = connector()
+        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", process: process) }
+        #expect(error?.code == .notFound)
+        #expect(error?.message.contains("\(process.pid)") == true)
+        #expect(try await connector.guests().isEmpty)
+    }
+
+    @Test func aProcessThatGotTheNumberLaterIsNotTheGuest() async throws {
+        let cat = try startCat()
+        defer { cat.terminate() }
+        var process = try GuestProcess(pid: Int(cat.processIdentifier))
+        process.startTime += 1
+        #expect(process.state == .off)
+        let connector = connector()
+        let stale = process
+        await #expect(throws: USBError.self) { try await connector.bind("web1", process: stale) }
+    }
+
+    @Test func anUnboundGuestIsNotToldOfTheEndOfItsProcess() async throws {
+        let connector = connector()
+        let cat = try startCat()
+        try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
+        await connector.unbind("web1")
+        cat.terminate()
+        cat.waitUntilExit()
+        await connector.stop()
+        var events = connector.events().makeAsyncIterator()
+        #expect(await events.next() == nil)
+    }
+
+    @Test func aGuestIsBoundOnlyOnce() async throws {
+        let connector = connector()
+        try await connector.bind("web1", process: nil)
+        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", process: nil) }
+        #expect(error?.code == .busy)
+        #expect(try await connector.guests() == [VMMGuest(name: "web1", state: .unknown)])
+    }
+
+    @Test(arguments: [0, -1, Int(Int32.max), Int.max]) func impossibleProcessNumbersAreNotFound(pid: Int) {
+        let error = #expect(throws: USBError.self) { try GuestProcess(pid: pid) }
+        #expect(error?.code == .notFound)
+    }
+
+    @Test func theKernelReleaseIsTheHosts() async throws {
+        let connector = connector()
+        try await connector.bind("web1", process: nil)
+        let expected = try String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8)
+        #expect(try await connector.kernelRelease(of: "web1") + "\n" == expected)
+        await #expect(throws: USBError.self) { try await connector.kernelRelease(of: "other") }
+    }
+
+    @Test func whatItCannotDoNamesConnectorAndOperation() async throws {
+        let connector = connector()
+        let error = await #expect(throws: USBError.self) {
+            try await connector.insmod("web1", module: [], arguments: "")
+        }
+        #expect(error?.code == .unsupported)
+        #expect(error?.message == "connector local has no insmod for guest web1")
+        await #expect(throws: USBError.self) { try await connector.rmmod("web1", module: "vusb_hcd") }
+        await #expect(throws: USBError.self) {
+            try await connector.hotplug("web1", port: ControllerPort("1"), socketPath: "/run/x")
+        }
+        await #expect(throws: USBError.self) { try await connector.hotunplug("web1", port: ControllerPort("1")) }
+    }
+}
+
+@Suite struct ProcessStatusTests {
+    @Test func aNameWithBlanksAndParenthesesDoesNotShiftTheFields() {
+        let line = "42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 987654 20 21"
+        let status = ProcessStatus(parsing: line)
+        #expect(status?.state == "S")
+        #expect(status?.startTime == 987_654)
+    }
+
+    @Test(arguments: ["", "42", "42 (a", "42 (a)", "42 (a) S 1 2 3", "42 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"])
+    func aLineCutShortIsNoStatus(line: String) { #expect(ProcessStatus(parsing: line) == nil) }
+}
