@@ -88,7 +88,9 @@ let package = Package(
                 logging, lifecycle, unixSignals, yams,
             ]
         ),
-        target("VUSBTestSupport", ["VUSBCore"]),
+        // Tells Thread Sanitizer about `Mutex`; empty in other builds.
+        .target(name: "CTestSupport"),
+        target("VUSBTestSupport", ["VUSBCore", "CTestSupport"]),
         program("vusbd", ["VUSBDaemon", argumentParser, logging]),
         program("vusbctl", ["VUSBControl", argumentParser]),
 
@@ -103,8 +105,22 @@ let package = Package(
 )
 
 // Fuzz targets only build with the fuzzer's runtime (`make fuzz`).
+func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: "Fuzz" + name,
+        dependencies: dependencies + ["CFuzzMain"],
+        path: "Tests/Fuzz/" + name,
+        swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-use-ld=lld"])]
+    )
+}
+
 if Context.environment["VUSB_FUZZ"] != nil {
     package.targets += [
-        program("FuzzDescriptors", ["VUSBCore"], path: "Tests/Fuzz/Descriptors")
+        .target(name: "CFuzzMain", path: "Tests/Fuzz/CFuzzMain"),
+        fuzzer("Descriptors", ["VUSBCore"]),
+        fuzzer("SetupPacket", ["VUSBCore", "VUSBTestSupport"]),
+        fuzzer("Emulation", ["VUSBCore", "VUSBEmulation", "VUSBTestSupport"]),
+        fuzzer("Uevent", ["VUSBHost"]),
     ]
 }

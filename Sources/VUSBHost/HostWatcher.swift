@@ -48,16 +48,19 @@ final class HostWatcher: Sendable {
             let id = DeviceID(message.deviceName)
             emit { $0.remove(id, bus: message.busNumber, device: message.deviceNumber) }
         case "add":
-            // Configured, and so complete, only once the usb driver has it: "bind" tells of that.
-            let device = SysfsDevice(DeviceID(message.deviceName), root: enumerator.root)
-            if device.driver != nil { look(at: message.deviceName) }
+            // Configured, and so complete, only once the usb driver has it: "bind" tells of that. A device that lies
+            // may take its time until then, and is refused at once.
+            look(at: message.deviceName, takingUnbound: false)
         case "bind", "change": look(at: message.deviceName)
         default: break
         }
     }
 
-    private func look(at name: String) {
+    private func look(at name: String, takingUnbound: Bool = true) {
         guard let finding = enumerator.finding(named: name) else { return }
+        if case .device = finding, !takingUnbound, SysfsDevice(finding.id, root: enumerator.root).driver == nil {
+            return
+        }
         emit { $0.update(finding) }
     }
 

@@ -14,8 +14,8 @@ package import VUSBCore
 ///     ...
 ///     #expect(backend.verify() == [])
 ///
-/// Concurrency model: any thread may call anything. All state is in one `Mutex`, which is left before a URB is completed
-/// or a waiter resumed. Lock order: this one, then that of a `ManualCompletion`.
+/// Concurrency model: any thread may call anything. All state is in one `Mutex`, which is left before a URB is
+/// completed or a waiter resumed. Lock order: this one, then that of a `ManualCompletion`.
 package final class ScriptedBackend: USBBackend {
     private struct State {
         var script: [Record]

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The yardstick of `make bench`: a FUSE file that does nothing, on libfuse's low-level interface in its fastest form:
- * one reader thread, no pipes, answers from one page-aligned buffer. Usage: nullfile MOUNTPOINT; serves MOUNTPOINT/null
+ * one reader thread, no pipes, answers from one page-aligned buffer, the same flags as vusb's files. Usage: nullfile MOUNTPOINT; serves MOUNTPOINT/null
  * until it is unmounted.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +51,11 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *in
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-	info->direct_io = 1;
-	info->nonseekable = 1;
-	fuse_reply_open(req, info);
+	/* As vusb's endpoint files: no position, no lock around writes; libfuse 3.14 has no fields for these flags. */
+	struct fuse_open_out out = { .open_flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_STREAM |
+						   FOPEN_PARALLEL_DIRECT_WRITES };
+
+	fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
 static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)

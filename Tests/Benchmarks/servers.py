@@ -59,7 +59,15 @@ class Server:
             self.process = subprocess.Popen(
                 [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self.environment, start_new_session=True)
-        wait_for(f"{self.name}'s mount", lambda: is_mounted(self.mount), process=self.process)
+        try:
+            wait_for(f"{self.name}'s mount", lambda: is_mounted(self.mount), process=self.process)
+            self.wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def wait_until_ready(self):
+        """Returns when it can do more than be mounted."""
 
     def close(self):
         if self.process and self.process.poll() is None:
@@ -138,9 +146,11 @@ class Vusbd(Server):
             command += ["--emulate", specification]
         if readers:
             command += ["--readers", readers]
-        self.start(command)
-        wait_for(f"{name}'s control socket", self.is_answering, process=self.process)
         self.files = {}
+        self.start(command)
+
+    def wait_until_ready(self):
+        wait_for(f"{self.name}'s control socket", self.is_answering, process=self.process)
 
     def is_answering(self):
         try:

@@ -3,6 +3,7 @@
 import Foundation
 import Glibc
 import Testing
+
 @testable import VUSBControl
 
 /// What the checks say of made-up hosts.
@@ -134,7 +135,8 @@ import Testing
             "/sys/bus/usb/devices/1-0:1.0/driver": "../../../../bus/usb/drivers/hub",
         ]
         try Self.host(Self.good, links: links) { checks in
-            #expect(checks.usbDrivers().summary == "usb-storage holds 1-1:1.0: taken away at attach, given back at detach")
+            #expect(
+                checks.usbDrivers().summary == "usb-storage holds 1-1:1.0: taken away at attach, given back at detach")
         }
     }
 

@@ -89,7 +89,8 @@ import VUSBControl
             let last = "GET /v1/nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             await connection.send(get + get + last)
             let text = await connection.receive()
-            #expect(text.components(separatedBy: "HTTP/1.1 ").dropFirst().map { $0.prefix(3) } == ["200", "200", "404"])
+            #expect(
+                text.components(separatedBy: "HTTP/1.1 ").dropFirst().map { $0.prefix(3) } == ["200", "200", "404"])
         }
     }
 

@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import NIOCore
 import Testing
+
 @testable import VUSBControl
 
 /// The document and the code say the same.

@@ -54,7 +54,9 @@ import VUSBControl
             // Whoever runs the tests isn't this.
             $0.policy = PeerPolicy(users: [UInt32.max - 1], group: nil)
         } _: { fixture in
-            for head in ["GET /v1/status", "GET /openapi.json", "GET /v1/nothing", "PUT /v1/devices", "GET /v1/guests/%00"] {
+            for head in [
+                "GET /v1/status", "GET /openapi.json", "GET /v1/nothing", "PUT /v1/devices", "GET /v1/guests/%00",
+            ] {
                 let reply = try await fixture.exchange(head)
                 #expect(reply.status == 403, "\(head)")
                 #expect(try reply.problem.code == .denied)

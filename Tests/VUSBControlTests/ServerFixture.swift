@@ -37,7 +37,8 @@ struct ServerFixture: Sendable {
         let service = FakeService(devices: devices)
         let (listening, listens) = AsyncStream<Void>.makeStream()
         var server = ControlServer(
-            socketPath: directory + "/vusb.sock", service: service, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            socketPath: directory + "/vusb.sock", service: service,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             onListening: { listens.yield() })
         change(&server)
         let group = ServiceGroup(

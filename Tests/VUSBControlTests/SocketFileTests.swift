@@ -4,6 +4,7 @@ import Foundation
 import Glibc
 import Logging
 import Testing
+
 @testable import VUSBControl
 
 @Suite struct SocketFileTests {

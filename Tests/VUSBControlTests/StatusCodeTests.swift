@@ -64,8 +64,10 @@ import VUSBControl
         Case("PATCH /v1/guests/a", 405, .methodNotAllowed), Case("OPTIONS /v1/guests", 405, .methodNotAllowed),
         Case("TRACE /v1/guests", 405, .methodNotAllowed), Case("GET /v1/guests/a/load", 405, .methodNotAllowed),
         // Bodies
-        Case("POST /v1/guests", json: "{", 400, .malformed, "JSON"), Case("POST /v1/guests", json: "3", 400, .malformed, "object"),
-        Case("POST /v1/guests", json: "[]", 400, .malformed, "object"), Case("POST /v1/guests", json: "null", 400, .malformed),
+        Case("POST /v1/guests", json: "{", 400, .malformed, "JSON"),
+        Case("POST /v1/guests", json: "3", 400, .malformed, "object"),
+        Case("POST /v1/guests", json: "[]", 400, .malformed, "object"),
+        Case("POST /v1/guests", json: "null", 400, .malformed),
         Case("POST /v1/guests", json: "{}", 400, .malformed, "'name' is missing"),
         Case("POST /v1/guests", json: #"{"name":"a","nmae":"b"}"#, 400, .malformed, "nmae"),
         Case("POST /v1/guests", json: #"{"name":7}"#, 400, .malformed, "'name' isn't a string"),

@@ -94,7 +94,7 @@ struct DescriptorRefusalTests {
         Lie("the same value twice", at: 48, DescriptorBytes.device(configurations: 2) + good + good),
         Lie("bConfigurationValue 0", at: 23, DescriptorBytes.device() + DescriptorBytes.configuration([], value: 0)),
         Lie(
-            "something else instead of a configuration", at: 19, DescriptorBytes.device() + [9, 4, 9, 0, 0, 1, 0, 0, 0]),
+            "no configuration there", at: 19, DescriptorBytes.device() + [9, 4, 9, 0, 0, 1, 0, 0, 0]),
         .configuration("wTotalLength 8", at: 20, [], totalLength: 8),
         .configuration("wTotalLength 0", at: 20, [], totalLength: 0),
         .configuration(

@@ -84,6 +84,16 @@ import VUSBTestSupport
         #expect(inbox.elements.last == "left 1-1")
     }
 
+    @Test func `a device that lies is refused before it is configured`() throws {
+        let inbox = Inbox<String>()
+        let watcher = HostWatcher(paths: tree.paths, logger: logger) { inbox.append(Self.describe($0)) }
+        try tree.addDevice("1-1", descriptors: [18, 1], device: 2)
+        tree.remove("sys/1-1/driver")
+        watcher.handle(try message("add", "1-1", device: 2))
+        watcher.handle(try message("bind", "1-1", device: 2))
+        #expect(inbox.elements == ["refused 1-1"])
+    }
+
     @Test func `messages of interfaces and of strange names are ignored`() throws {
         let inbox = Inbox<String>()
         let watcher = HostWatcher(paths: tree.paths, logger: logger) { inbox.append(Self.describe($0)) }

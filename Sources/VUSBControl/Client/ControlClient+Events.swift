@@ -31,7 +31,8 @@ extension ControlClient {
         do {
             return try JSONDecoder().decode(EventInfo.self, from: Data(data))
         } catch {
-            throw ClientError(.garbled, "\(socketPath) sent an event that this program doesn't understand", cause: error)
+            throw ClientError(
+                .garbled, "\(socketPath) sent an event that this program doesn't understand", cause: error)
         }
     }
 }

@@ -62,7 +62,8 @@ package final class ControlClient: Sendable {
         do {
             return try JSONDecoder().decode(type, from: Data(bytes.readableBytesView))
         } catch {
-            throw ClientError(.garbled, "\(socketPath) answered something that this program doesn't understand", cause: error)
+            throw ClientError(
+                .garbled, "\(socketPath) answered something that this program doesn't understand", cause: error)
         }
     }
 
@@ -121,7 +122,8 @@ package final class ControlClient: Sendable {
         do {
             return try JSONDecoder().decode(Problem.self, from: Data(body.readableBytesView))
         } catch {
-            throw ClientError(.garbled, "\(socketPath) answered \(status) without a problem: is it vusbd's?", cause: error)
+            throw ClientError(
+                .garbled, "\(socketPath) answered \(status) without a problem: is it vusbd's?", cause: error)
         }
     }
 
@@ -132,10 +134,12 @@ package final class ControlClient: Sendable {
         case .missing, .refused:
             throw ClientError(
                 .notRunning,
-                "vusbd isn't running at \(socketPath): start it with 'systemctl start vusbd' or 'vusbd --socket \(socketPath)'")
+                "vusbd isn't running at \(socketPath): start it with 'systemctl start vusbd' or 'vusbd --socket \(socketPath)'"
+            )
         case .failed(let code) where code == EACCES || code == EPERM:
             throw ClientError(
-                .denied, "no permission for \(socketPath): become root, or a member of the socket's group, usually vusb")
+                .denied, "no permission for \(socketPath): become root, or a member of the socket's group, usually vusb"
+            )
         case .failed(let code) where code == ENOTSOCK:
             throw ClientError(.notRunning, "\(socketPath) isn't a socket: give vusbd's with --socket")
         case .failed(let code):

@@ -113,7 +113,9 @@ package struct HostChecks: Sendable {
     // MARK: - Who may use it
 
     func socketGroup() -> Finding {
-        let groups = (files.text("/etc/group") ?? "").split(separator: "\n").compactMap { $0.split(separator: ":").first }
+        let groups = (files.text("/etc/group") ?? "").split(separator: "\n").compactMap {
+            $0.split(separator: ":").first
+        }
         guard groups.contains(where: { $0 == group }) else {
             return Finding(
                 check: "group", level: .warning, summary: "there's no group \(group): only root can use vusbctl",

@@ -30,21 +30,23 @@ package struct ControlResponder: HTTPResponder {
 
     package func respond(to request: Request, context: ControlContext) async throws -> Response {
         let peer = await PeerCredentials.of(context.channel)
-        let response = try await answer(request, peer)
+        let response = try await answer(request, peer, context.channel)
         log(request, peer, response)
         // A HEAD's answer has no body, not even an error's.
         return request.method == .head ? response.createHeadResponse() : response
     }
 
     /// - Throws: what isn't a problem of this request but of the connection, such as a body that isn't HTTP.
-    private func answer(_ request: Request, _ peer: PeerCredentials?) async throws -> Response {
+    private func answer(
+        _ request: Request, _ peer: PeerCredentials?, _ channel: any Channel
+    ) async throws -> Response {
         var allowed: [HTTPRequest.Method] = []
         do {
             try admit(peer)
             let target = try RequestTarget(request.head.path ?? "")
             switch RouteTable.find(request.method, target.path) {
             case .route(let route, let parameters):
-                let call = try await call(route, parameters, target, request)
+                let call = try await call(route, parameters, target, request, channel)
                 return try await route.handler(call)
             case .otherMethods(let methods):
                 allowed = methods
@@ -69,12 +71,14 @@ package struct ControlResponder: HTTPResponder {
     }
 
     private func call(
-        _ route: Route, _ parameters: [String: String], _ target: RequestTarget, _ request: Request
+        _ route: Route, _ parameters: [String: String], _ target: RequestTarget, _ request: Request,
+        _ channel: any Channel
     ) async throws -> Call {
         let query = try target.query(allowing: route.query)
         return Call(
             service: service, request: request, parameters: parameters, query: query,
-            body: try await body(route, request), document: document, heartbeat: heartbeat)
+            body: try await body(route, request), document: document, heartbeat: heartbeat,
+            channel: channel)
     }
 
     private func body(_ route: Route, _ request: Request) async throws -> ByteBuffer {

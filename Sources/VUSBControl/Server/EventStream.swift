@@ -26,7 +26,7 @@ enum EventStream {
             try await writer.write(ByteBuffer(string: ": vusb\n\n"))
             do {
                 try await call.request.body.consumeWithCancellationOnInboundClose { _ in
-                    try await send(events, to: &writer, heartbeat: call.heartbeat)
+                    try await send(events, to: &writer, call)
                 }
             } catch is CancellationError {
                 // The client hung up: that's how these streams end.
@@ -50,13 +50,16 @@ enum EventStream {
     }
 
     private static func send(
-        _ events: AsyncStream<EventInfo>, to writer: inout any ResponseBodyWriter, heartbeat: Duration
+        _ events: AsyncStream<EventInfo>, to writer: inout any ResponseBodyWriter, _ call: Call
     ) async throws {
         let (items, source) = AsyncStream<Item>.makeStream(bufferingPolicy: .bufferingOldest(backlog))
         let feeding = Task {
             await withTaskGroup { group in
-                group.addTask { await forward(events, to: source) }
-                group.addTask { await beat(every: heartbeat, to: source) }
+                group.addTask {
+                    // Nothing less ends a write that waits for a client who doesn't read.
+                    if await !forward(events, to: source) { call.channel.close(promise: nil) }
+                }
+                group.addTask { await beat(every: call.heartbeat, to: source) }
                 await group.next()
                 group.cancelAll()
                 source.finish()
@@ -70,10 +73,14 @@ enum EventStream {
         }
     }
 
-    private static func forward(_ events: AsyncStream<EventInfo>, to source: AsyncStream<Item>.Continuation) async {
+    /// - Returns: whether the client kept up until the events ended.
+    private static func forward(
+        _ events: AsyncStream<EventInfo>, to source: AsyncStream<Item>.Continuation
+    ) async -> Bool {
         for await event in events {
-            if case .dropped = source.yield(.event(event)) { return }
+            if case .dropped = source.yield(.event(event)) { return false }
         }
+        return true
     }
 
     private static func beat(every interval: Duration, to source: AsyncStream<Item>.Continuation) async {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Hummingbird
+import NIOCore
 
 /// One method of one path, and what it takes.
 package struct Route: Sendable {
@@ -65,4 +66,6 @@ package struct Call: Sendable {
     var body: ByteBuffer
     var document: OpenAPIDocument
     var heartbeat: Duration
+    /// The connection that it came by.
+    var channel: any Channel
 }

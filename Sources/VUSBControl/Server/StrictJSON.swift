@@ -13,22 +13,42 @@ protocol RequestMessage: Decodable, Sendable {
 
 /// JSON as `openapi.yaml` has it: no unknown fields, no null, no field of another type.
 enum StrictJSON {
-    static func decode<Message: RequestMessage>(_ type: Message.Type, from body: ByteBuffer) throws(Problem) -> Message {
+    static func decode<Message: RequestMessage>(_ type: Message.Type, from body: ByteBuffer) throws(Problem) -> Message
+    {
         let data = Data(body.readableBytesView)
         // JSON is UTF-8 (RFC 8259, 8.1); the decoder would also take UTF-16 and UTF-32.
         guard String(validating: data, as: UTF8.self) != nil else { throw Problem(.malformed, "the body isn't UTF-8") }
         do {
             let keys = try JSONDecoder().decode(Fields.self, from: data)
             try keys.check(against: type.fields)
-            let message = try JSONDecoder().decode(type, from: data)
-            try message.check()
-            return message
         } catch let problem as Problem {
             throw problem
         } catch let error as DecodingError {
             throw problem(error)
         } catch {
             throw Problem(.malformed, "the body isn't JSON")
+        }
+        return try decode(type, from: data)
+    }
+
+    /// What's known to be an object with no other fields than the message's.
+    private static func decode<Message: RequestMessage>(_ type: Message.Type, from data: Data) throws(Problem)
+        -> Message
+    {
+        do {
+            let message = try JSONDecoder().decode(type, from: data)
+            try message.check()
+            return message
+        } catch let problem as Problem {
+            throw problem
+        } catch DecodingError.dataCorrupted(let context) where context.codingPath.isEmpty {
+            // The decoder doesn't say where it met a number that its field can't hold.
+            throw Problem(
+                .malformed, "a number in the body doesn't fit its field: \(type.fields.joined(separator: ", "))")
+        } catch let error as DecodingError {
+            throw problem(error)
+        } catch {
+            throw Problem(.malformed, "the body doesn't fit its schema")
         }
     }
 

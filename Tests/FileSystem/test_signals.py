@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A signal ends a call that waits (FUSE_INTERRUPT): the URB is cancelled, the caller gets EINTR. The rows are those of
+NodeProtocol.md."""
+
+import os
+import signal
+import sys
+import threading
+
+from harness import PATIENCE, Background, Child, SharedDaemon, until, wait_state
+
+# Waits in one call; SIGUSR1 ends it. EINTR isn't retried where the handler raises.
+CALLER = """
+import os, signal, sys
+class Interrupted(Exception): pass
+def handle(number, frame): raise Interrupted
+signal.signal(signal.SIGUSR1, handle)
+path, call = sys.argv[1:3]
+file = os.open(path, os.O_WRONLY | os.O_NONBLOCK if call in ("fsync", "write") else os.O_RDONLY)
+def fill():
+    while True:
+        try: os.write(file, bytes(4096))
+        except BlockingIOError: return
+try:
+    if call == "fsync": fill()
+    if call == "write":
+        fill()
+        os.set_blocking(file, True)
+    print("ready", flush=True)
+    if call == "read": print("got", os.read(file, 512), flush=True)
+    if call == "write": print("wrote", os.write(file, b"x"), flush=True)
+    if call == "fsync": print("synced", os.fsync(file), flush=True)
+    if call == "ahead":
+        os.set_blocking(file, False)
+        try: os.read(file, 512)
+        except BlockingIOError: pass
+        os.set_blocking(file, True)
+        print("got", os.read(file, 512), flush=True)
+except Interrupted:
+    print("interrupted", flush=True)
+    print("again", sys.stdin.readline(), flush=True)
+"""
+
+
+class Signals(SharedDaemon):
+    arguments = ["--emulate", "serial"]
+    guests = {"web1": {"devices": ["emu-serial"]}}
+
+    def caller(self, address, call):
+        path = self.vusbd.guest("web1", "events") if address == "events" else self.vusbd.endpoint("web1", address)
+        child = Child(CALLER, path, call)
+        self.addCleanup(child.kill)
+        self.assertEqual(child.line(), "ready")
+        return child
+
+    def asleep(self, child):
+        until(lambda: wait_state(child.process.pid) in "SD")
+
+    def empty(self):
+        """Takes what the echo has kept, so that the next case finds it empty."""
+        file = self.open(self.vusbd.endpoint("web1", "81"), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                os.read(file, 65536)
+        except BlockingIOError:
+            pass
+
+    def interrupt(self, child):
+        self.asleep(child)
+        child.process.send_signal(signal.SIGUSR1)
+        self.assertEqual(child.line(), "interrupted")
+
+    def test_f4_a_signal_cancels_a_read(self):
+        child = self.caller("81", "read")
+        self.vusbd.until_in_flight(1)
+        self.interrupt(child)
+        self.vusbd.until_in_flight(0)
+
+    def test_f4_a_signal_cancels_a_write(self):
+        child = self.caller("01", "write")
+        self.vusbd.until_in_flight(17)
+        self.interrupt(child)
+        self.vusbd.until_in_flight(16)
+        child.kill()
+        self.empty()
+
+    def test_f6_a_signal_ends_fsync_and_what_is_queued_stays(self):
+        child = self.caller("01", "fsync")
+        self.vusbd.until_in_flight(16)
+        self.interrupt(child)
+        self.assertEqual(self.vusbd.in_flight(), 16)
+        child.kill()
+        self.vusbd.until_in_flight(0)
+        self.empty()
+
+    def test_f6_a_signal_ends_a_read_of_events(self):
+        child = self.caller("events", "read")
+        self.interrupt(child)
+
+    def test_f6_a_signal_ends_a_read_behind_a_urb_ahead(self):
+        child = self.caller("81", "ahead")
+        self.vusbd.until_in_flight(1)
+        self.interrupt(child)
+        # What is ahead belongs to the file, not to the read.
+        self.assertEqual(self.vusbd.in_flight(), 1)
+        child.kill()
+
+    def test_sigkill_of_a_client_in_a_read(self):
+        child = self.caller("81", "read")
+        self.vusbd.until_in_flight(1)
+        self.asleep(child)
+        child.kill()
+        self.vusbd.until_in_flight(0)
+
+    def test_sigkill_of_clients_in_every_kind_of_wait(self):
+        self.empty()
+        children = [self.caller("81", "read") for _ in range(4)] + [self.caller("81", "ahead") for _ in range(2)]
+        children += [self.caller("events", "read"), self.caller("82", "read")]
+        self.vusbd.until_in_flight(7)
+        for child in children:
+            self.asleep(child)
+            child.kill()
+        self.vusbd.until_in_flight(0)
+        self.assertEqual(self.vusbd.ctl("GET", "/v1/guests/web1")["state"], "loaded")
+
+    def test_no_byte_is_lost_to_an_interrupted_read(self):
+        self.interrupt(self.caller("81", "read"))
+        writer = self.open(self.vusbd.endpoint("web1", "01"), os.O_WRONLY)
+        reader = self.open(self.vusbd.endpoint("web1", "81"), os.O_RDONLY)
+        os.write(writer, b"kept")
+        self.assertEqual(os.read(reader, 512), b"kept")
+
+    def test_signals_that_race_with_completions(self):
+        """F1-F5, whichever comes: each read either gets its bytes or is interrupted, and none hangs."""
+
+        class Interrupted(Exception):
+            pass
+
+        def handle(number, frame):
+            raise Interrupted
+
+        before = signal.signal(signal.SIGUSR2, handle)
+        self.addCleanup(signal.signal, signal.SIGUSR2, before)
+        reader = self.open(self.vusbd.endpoint("web1", "81"), os.O_RDONLY)
+        writer = self.open(self.vusbd.endpoint("web1", "01"), os.O_WRONLY)
+        main = threading.main_thread().ident
+        got = interrupted = 0
+        turn, done = threading.Semaphore(0), threading.Event()
+        # Small differences in time between the two threads, none of them waited for.
+        delays = [n * 40 % 1300 for n in range(400)]
+
+        def disturb():
+            for delay in delays:
+                turn.acquire()
+                if done.is_set():
+                    return
+                for _ in range(delay):
+                    pass
+                signal.pthread_kill(main, signal.SIGUSR2)
+                os.write(writer, b"0123456789abcdef")
+
+        disturber = Background(disturb)
+        sent = 0
+        for _ in delays:
+            sent += 16
+            try:
+                turn.release()
+                while got < sent:
+                    got += len(os.read(reader, 512))
+                # The signal may still be on its way.
+                signal.sigtimedwait([], 0)
+                raise_at = threading.Event()
+                raise_at.wait(PATIENCE)
+                self.fail("the signal never came")
+            except Interrupted:
+                interrupted += 1
+        done.set()
+        turn.release()
+        disturber.result()
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        while got < sent:
+            got += len(os.read(reader, 512))
+        self.assertEqual((got, interrupted), (sent, len(delays)))

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Testing
+import VUSBControl
+
+@testable import VUSBDaemon
+
+@Suite struct ConfigurationTests {
+    private func faults(_ text: String) -> [String] {
+        do {
+            _ = try ConfigurationFile.parse(text, path: "vusb.yaml")
+            return []
+        } catch {
+            return error.faults.map(\.description)
+        }
+    }
+
+    @Test func allKeysAreRead() throws {
+        let configuration = try ConfigurationFile.parse(
+            """
+            mount: /srv/vusb
+            socket: /run/vusb/other.sock
+            socket-group: usb
+            socket-mode: 0600
+            state: /var/lib/other
+            images: /srv/images
+            host: false
+            emulate:
+              - zero
+              - disk=/tmp/a.img
+            readers: 2
+            log-level: debug
+            guests:
+              web1:
+                connector: local
+                mode: auto
+                owner: root
+                group: 0
+                file-mode: 0660
+                devices: [1-2, 0525:a4a0, "0525:a4a0:S:1"]
+                load: true
+              web2:
+            """, path: "vusb.yaml")
+        #expect(configuration.mount == "/srv/vusb")
+        #expect(configuration.socketMode == 0o600)
+        #expect(configuration.host == false)
+        #expect(configuration.emulate == ["zero", "disk=/tmp/a.img"])
+        #expect(configuration.readers == 2)
+        #expect(configuration.guests.map(\.specification.name) == ["web1", "web2"])
+        #expect(configuration.guests.first?.specification.fileMode == "0660")
+        #expect(configuration.guests.first?.specification.devices == ["1-2", "0525:a4a0", "0525:a4a0:S:1"])
+        #expect(configuration.guests.map(\.load) == [true, false])
+    }
+
+    @Test(arguments: ["", "---\n", "# nothing\n", "guests:\n"]) func nothingSaidIsNothingWrong(text: String) throws {
+        #expect(try ConfigurationFile.parse(text, path: "vusb.yaml") == Configuration())
+    }
+
+    @Test func aWrongKeyIsNamedWithItsLineAndTheNearestOne() {
+        #expect(faults("mount: /vusb\nsockett: /run/x\n") == ["line 2: sockett: unknown key; did you mean socket?"])
+        #expect(
+            faults("guests:\n  web1:\n    filemode: 0600\n") == [
+                "line 3: guests.web1.filemode: unknown key; did you mean file-mode?"
+            ])
+        #expect(faults("colour: red\n").first?.contains("known keys are mount, socket") == true)
+    }
+
+    @Test func allErrorsAreListedInTheOrderOfTheirLines() {
+        let found = faults(
+            """
+            mount: vusb
+            host: maybe
+            readers: 65
+            emulate: zero
+            log-level: loud
+            socket-mode: 0999
+            guests:
+              Web:
+                mode: files
+              web2:
+                connector: qemu
+                mode: redirect
+                owner: no-such-user
+                group: no-such-group
+                file-mode: "888"
+                devices: [1-2, a/b]
+                load: [1]
+            """)
+        let lines = found.compactMap { $0.split(separator: " ").dropFirst().first }.compactMap { Int($0.dropLast()) }
+        #expect(lines == [1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 17])
+        #expect(found[2] == "line 3: readers: must be a number from 1 to 64, not '65'")
+        #expect(found[6].contains("[a-z0-9][a-z0-9-]{0,62}"))
+    }
+
+    @Test(arguments: ["a: [1", "\ta: 1", "a: b: c", "mount: \"/x", "- a\n- b", "just text"])
+    func whatIsNoConfigurationIsRefused(text: String) { #expect(faults(text).count == 1) }
+
+    @Test func aKeyGivenTwiceIsRefused() {
+        let found = faults("mount: /a\nhost: true\nmount: /b\n")
+        #expect(found.count == 1)
+        #expect(found.first?.contains("mount: given more than once") == true)
+        #expect(found.first?.hasPrefix("line ") == true)
+    }
+
+    @Test func aMissingFileIsAnErrorOnlyWhereItWasAskedFor() throws {
+        let directory = try TemporaryDirectory()
+        let error = #expect(throws: ConfigurationError.self) { try ConfigurationFile.read(directory.path + "/none.yaml") }
+        #expect(error?.description.contains("none.yaml: can't be read") == true)
+        let latin = directory.path + "/latin.yaml"
+        try Data([0x61, 0xe4]).write(to: URL(fileURLWithPath: latin))
+        let encoding = #expect(throws: ConfigurationError.self) { try ConfigurationFile.read(latin) }
+        #expect(encoding?.description.contains("not UTF-8") == true)
+    }
+
+    @Test func theCommandLineOverrides() {
+        var options = DaemonOptions()
+        options.mount = "/elsewhere"
+        options.noHost = true
+        options.emulate = ["serial"]
+        var configuration = Configuration()
+        configuration.mount = "/srv"
+        configuration.state = "/srv/state"
+        configuration.emulate = ["zero"]
+        let settings = DaemonSettings(options, configuration)
+        #expect(settings.mount == "/elsewhere")
+        #expect(settings.state == "/srv/state")
+        #expect(settings.images == "/srv/state/images")
+        #expect(settings.emulate == ["serial"])
+        #expect(settings.host == false)
+        #expect(settings.socket == "/run/vusb/vusb.sock")
+    }
+
+    @Test func aWrongEmulationIsToldBeforeAnythingStarts() {
+        var options = DaemonOptions()
+        options.emulate = ["zero", "toaster", "disk"]
+        let failure = #expect(throws: DaemonFailure.self) { try DaemonSettings(options) }
+        #expect(failure?.description.split(separator: "\n").count == 2)
+        #expect(failure?.description.contains("'toaster'") == true)
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+import VUSBControl
+import VUSBCore
+import VUSBTestSupport
+
+@testable import VUSBDaemon
+
+/// Everything at once, in any order: whatever is refused, no device has two owners, none is left in limbo, and no two
+/// have the same numbers.
+@Suite(.timeLimit(.minutes(5))) struct RandomSequenceTests {
+    @Test(arguments: [UInt64.random(in: 1...UInt64.max), 1, 2, 3]) func invariantsHold(seed: UInt64) async throws {
+        print("random sequence with seed \(seed)")
+        var random = SplitMix(state: seed)
+        let bench = try await Bench.loaded(
+            [],
+            guests: [
+                GuestSpec(name: "g0", devices: ["0525:0000"]), GuestSpec(name: "g1", devices: ["0525:0001"]),
+                GuestSpec(name: "g2"),
+            ])
+        var pending: [OperationInfo] = []
+        for step in 0..<400 {
+            let action = Action.random(&random)
+            if let operation = await carryOut(action, bench, pending, &random) { pending.append(operation) }
+            try await check(bench, "seed \(seed), step \(step), \(action)")
+            if pending.count > 4 { _ = try await bench.finish(pending.removeFirst()) }
+        }
+        for operation in pending { _ = try await bench.finish(operation) }
+        await bench.close()
+        #expect(await bench.plane.devices().allSatisfy { $0.state == .available }, "seed \(seed)")
+    }
+
+    private enum Action: CaseIterable {
+        case plug, unplug, load, unload, attach, detach, cancel, read, answer
+
+        static func random(_ random: inout SplitMix) -> Action { allCases.randomElement(using: &random) ?? .plug }
+    }
+
+    private func carryOut(_ action: Action, _ bench: Bench, _ pending: [OperationInfo], _ random: inout SplitMix) async
+        -> OperationInfo?
+    {
+        let number = Int.random(in: 0..<5, using: &random)
+        let device = "d\(number)"
+        let guest = "g\(Int.random(in: 0..<3, using: &random))"
+        let release = ReleaseRequest(deadlineSeconds: 0, onDeadline: Bool.random(using: &random) ? .cancel : .refuse)
+        do {
+            switch action {
+            case .plug: _ = try bench.source.plugIn("\(device) 0525:000\(number)")
+            case .unplug: try bench.source.pullOut(DeviceID(device))
+            case .load: return try await bench.plane.load(guest, LoadRequest())
+            case .unload: return try await bench.plane.unload(guest, release)
+            case .attach: return try await bench.plane.attach(device, AttachRequest(guest: guest))
+            case .detach: return try await bench.plane.detach(device, release)
+            case .cancel: if let last = pending.last { _ = try await bench.plane.cancelOperation(last.id) }
+            case .read: if let path = bench.tree.guests[guest]?.attachments.keys.first { try bench.read(path, of: guest) }
+            case .answer: bench.source.backend(DeviceID(device))?.held.first?.complete(data: [1])
+            }
+        } catch {
+            // Refusals are part of it; that they leave nothing behind is what is checked.
+        }
+        return nil
+    }
+
+    private func check(_ bench: Bench, _ place: String) async throws {
+        let attachments = await bench.plane.guests().flatMap(\.attachments)
+        #expect(Set(attachments.map(\.device)).count == attachments.count, "two owners: \(place)")
+        #expect(Set(attachments.map { "\($0.guest) \($0.path)" }).count == attachments.count, "two paths: \(place)")
+        #expect(Set(attachments.map { "\($0.guest) \($0.minor)" }).count == attachments.count, "two minors: \(place)")
+        #expect(bench.source.doubleOpens == 0, "opened twice: \(place)")
+        #expect(bench.tree.mistakes.isEmpty, "\(bench.tree.mistakes): \(place)")
+        for device in await bench.plane.devices() where device.state == .changing {
+            #expect(await bench.plane.isInSomebodysHands(DeviceID(device.id)), "limbo of \(device.id): \(place)")
+        }
+    }
+}
+
+extension ControlPlane {
+    /// A device that changes must be in a running operation, or on its way out after an unplug.
+    fileprivate func isInSomebodysHands(_ id: DeviceID) -> Bool {
+        guard let entry = deviceRegistry[id] else { return true }
+        if case .free = entry.holder { return true }
+        if case .attached = entry.holder { return true }
+        guard let operation = entry.operation else { return entry.hasLeft }
+        return operationLog[operation]?.hasEnded == false
+    }
+}
+
+/// Repeatable randomness (SplitMix64).
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+        return value ^ (value >> 31)
+    }
+}

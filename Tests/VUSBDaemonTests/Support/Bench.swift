@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import Synchronization
+import Testing
+import VUSBControl
+import VUSBCore
+import VUSBTestSupport
+import VUSBVMM
+
+@testable import VUSBDaemon
+
+/// Keeps the last state in memory.
+final class MemoryStore: StateKeeper {
+    private let last = Mutex(SavedState())
+    var state: SavedState { last.withLock { $0 } }
+    func save(_ state: SavedState, revision: UInt64) async { last.withLock { $0 = state } }
+    func findings() async -> [Finding] { [] }
+}
+
+/// A control plane with all that it needs, and what tests do with it.
+struct Bench: Sendable {
+    let plane: ControlPlane
+    let source: TestSource
+    let tree = RecordingTree()
+    let store: MemoryStore
+    let pool = BufferPool()
+    let handler = RecordingHandler()
+
+    init(store: MemoryStore = MemoryStore(), source: TestSource = TestSource()) async throws {
+        self.store = store
+        self.source = source
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        let connector = LocalConnector(logger: logger)
+        plane = ControlPlane(
+            tree: tree,
+            emulator: source,
+            connectors: [connector],
+            store: store,
+            surroundings: ControlPlane.Surroundings(
+                pool: pool,
+                facts: ControlPlane.Facts(
+                    version: "1", pid: 1, mount: "/vusb", socket: "/run/x", imageDirectory: "/nonexistent"
+                ),
+                logger: logger
+            )
+        )
+        await plane.listen(to: connector)
+        try await plane.start(source)
+    }
+
+    /// A bench with a loaded guest `web1` and these devices.
+    static func loaded(_ devices: [String], guests: [GuestSpec] = [GuestSpec(name: "web1")]) async throws -> Bench {
+        let bench = try await Bench()
+        for device in devices { _ = try await bench.plane.plugIn(device) }
+        for guest in guests { _ = try await bench.plane.addGuest(guest) }
+        for guest in guests { try await bench.load(guest.name) }
+        return bench
+    }
+
+    func finish(_ operation: OperationInfo) async throws -> OperationInfo {
+        let info = try await plane.operation(operation.id, waitSeconds: 60, afterSteps: nil)
+        #expect(info.state != .running)
+        return info
+    }
+
+    @discardableResult
+    func load(_ guest: String, process: Int? = nil) async throws -> OperationInfo {
+        let info = try await finish(await plane.load(guest, LoadRequest(process: process)))
+        #expect(info.state == .succeeded, "\(info)")
+        return info
+    }
+
+    func unload(_ guest: String, deadline: Double = 0, _ onDeadline: ReleaseRequest.OnDeadline = .refuse) async throws
+        -> OperationInfo
+    {
+        let request = ReleaseRequest(deadlineSeconds: deadline, onDeadline: onDeadline)
+        return try await finish(await plane.unload(guest, request))
+    }
+
+    @discardableResult
+    func attach(_ device: String, _ guest: String = "web1") async throws -> AttachmentInfo {
+        let info = try await finish(await plane.attach(device, AttachRequest(guest: guest)))
+        return try #require(info.attachment, "\(info)")
+    }
+
+    func detach(_ device: String, deadline: Double = 0, _ onDeadline: ReleaseRequest.OnDeadline = .refuse) async throws
+        -> OperationInfo
+    {
+        let request = ReleaseRequest(deadlineSeconds: deadline, onDeadline: onDeadline)
+        return try await finish(await plane.detach(device, request))
+    }
+
+    /// Submits a read that stays in flight.
+    func read(_ path: String, of guest: String = "web1") throws {
+        let attachment = try #require(tree.guests[guest]?.attachments[path])
+        attachment.device.submit(
+            URB(
+                endpoint: EndpointAddress(rawValue: 0x81),
+                buffer: pool.take(512),
+                requestedLength: 512,
+                handler: handler,
+                context: 0
+            )
+        )
+    }
+
+    func state(_ device: String) async throws -> DeviceInfo.State { try await plane.device(device).state }
+    func state(of guest: String) async throws -> GuestInfo.State { try await plane.guest(guest).state }
+
+    /// Waits for an event; those before it are passed over.
+    func event(_ type: String, after: UInt64 = 0, where fits: (EventInfo) -> Bool = { _ in true }) async -> EventInfo? {
+        for await event in await plane.events(after: after) where event.type == type && fits(event) { return event }
+        return nil
+    }
+
+    var lastSequence: UInt64 { get async { await plane.eventRing.known.last?.sequence ?? 0 } }
+
+    /// Nothing is held any more: the end of each test.
+    func close(sourceLocation: SourceLocation = #_sourceLocation) async {
+        await plane.stop(deadline: .zero)
+        #expect(source.openDevices.isEmpty, sourceLocation: sourceLocation)
+        #expect(pool.outstanding == 0, sourceLocation: sourceLocation)
+        #expect(tree.mistakes.isEmpty, sourceLocation: sourceLocation)
+        #expect(source.doubleOpens == 0, sourceLocation: sourceLocation)
+        for (name, guest) in tree.guests {
+            #expect(guest.attachments.isEmpty && !guest.isPublished, "\(name)", sourceLocation: sourceLocation)
+        }
+    }
+}
+
+func problem(_ body: () async throws -> Void) async -> Problem? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error as? Problem
+    }
+}
