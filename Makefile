@@ -48,7 +48,7 @@ release: deps ## Build the two programs that run without Swift, into .build-rele
 	$(SWIFT) build -c release --static-swift-stdlib --scratch-path $(RELEASE_SCRATCH)
 
 demo: release ## Show it at work with emulated devices, in under 15 seconds once built
-	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl Examples/demo.sh
+	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl examples/demo.sh
 
 test: deps ## Run every test: checks, units, file system, control, fuzzers, virtual machines (SUITES="…" for some)
 	@Tests/run.sh $(SUITES)

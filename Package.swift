@@ -99,7 +99,7 @@ let package = Package(
         tests("VUSBEmulation", []),
         tests("VUSBFileSystem", []),
         tests("VUSBVMM", []),
-        tests("VUSBControl", []),
+        tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
     ]
 )
@@ -122,5 +122,6 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("SetupPacket", ["VUSBCore", "VUSBTestSupport"]),
         fuzzer("Emulation", ["VUSBCore", "VUSBEmulation", "VUSBTestSupport"]),
         fuzzer("Uevent", ["VUSBHost"]),
+        fuzzer("IsochronousFrame", ["VUSBCore", "VUSBFileSystem"]),
     ]
 }

@@ -215,7 +215,7 @@ package struct AttachRequest: Codable, Sendable, Equatable {
 
 /// The body of `POST /v1/devices`: plugs an emulated device in.
 package struct EmulateRequest: Codable, Sendable, Equatable {
-    /// As in `--emulate`: `KIND[=ARG][,OPTION=VALUE…]`.
+    /// As in `--emulate`: `KIND[=ARG][,OPTION=VALUE...]`.
     package var specification: String
     package init(specification: String) { self.specification = specification }
 }
@@ -272,7 +272,7 @@ package struct EventInfo: Codable, Sendable, Equatable {
     /// Seconds since 1970.
     package var time: Double
     /// device-arrived, device-left, device-refused, attached, detached, detach-refused, guest-added, guest-removed,
-    /// guest-state, operation, …
+    /// guest-state, operation, ...
     package var type: String
     package var guest: String?
     package var device: String?

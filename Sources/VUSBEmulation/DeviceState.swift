@@ -54,15 +54,15 @@ struct DeviceState<Model: DeviceModel>: ~Copyable {
     var halted = EndpointSet()
 
     /// URBs that wait, by `EndpointAddress.index`.
-    private var queues = InlineArray<32, URBQueue> { _ in URBQueue() }
+    var queues = InlineArray<32, URBQueue> { _ in URBQueue() }
     /// Endpoints whose head may be able to go on.
-    private var ready = EndpointSet()
+    var ready = EndpointSet()
     /// Endpoints that a thread is giving back a URB of: nobody else serves them, which keeps their order.
     private var served = EndpointSet()
     /// URBs that were taken out and not yet given back.
-    private var underWay = 0
+    var underWay = 0
     private var quiescent: [CheckedContinuation<Void, Never>] = []
-    private var epoch: UInt64 = 0
+    var epoch: UInt64 = 0
     /// Interrupt and isochronous endpoints: when the next interval begins.
     private var nextService = InlineArray<32, UInt64>(repeating: 0)
     private var paced = EndpointSet()
@@ -169,7 +169,7 @@ struct DeviceState<Model: DeviceModel>: ~Copyable {
     }
 
     /// Marks an endpoint as one that a thread is busy with, and what waits behind as ready.
-    private mutating func begin(_ index: Int) {
+    mutating func begin(_ index: Int) {
         served.insert(index)
         underWay += 1
         if !queues[index].isEmpty { ready.insert(index) }
@@ -218,7 +218,7 @@ struct DeviceState<Model: DeviceModel>: ~Copyable {
         }
     }
 
-    private mutating func apply(_ effects: Effects) {
+    mutating func apply(_ effects: Effects) {
         ready.formUnion(effects.wake)
         ready.formUnion(effects.halt)
         halted.formUnion(effects.halt)
@@ -309,71 +309,5 @@ struct DeviceState<Model: DeviceModel>: ~Copyable {
     mutating func timeReached() {
         scheduledAlarm = 0
         ready.formUnion(paced)
-    }
-}
-
-extension DeviceState {
-    // MARK: - Endpoint 0
-
-    /// Nil where it waits on.
-    private mutating func serveControl(_ item: consuming QueuedURB) -> Step? {
-        switch item.urb.operation {
-        case .transfer:
-            return serveControlTransfer(item)
-        case .setConfiguration(let value):
-            return change(item, to: ActiveSettings(blueprint.descriptors, configurationValue: value))
-        case .setInterface(let interface, let alternate):
-            var chosen = settings
-            chosen.choose(interface, alternate: alternate, blueprint.descriptors)
-            return change(item, to: chosen)
-        case .clearHalt(let address):
-            let isThere = clearHalt(address)
-            begin(0)
-            return .giveBack(item, isThere ? .success : .stall, endpoint: 0)
-        }
-    }
-
-    /// All URBs of the old settings end first. Those under way are waited for: `next` asks again when one ends.
-    private mutating func change(_ item: consuming QueuedURB, to new: ActiveSettings) -> Step? {
-        guard underWay == 0 else {
-            queues[0].prepend(item)
-            return nil
-        }
-        var ended = URBQueue()
-        for index in 1..<32 { queues[index].moveAll(to: &ended) }
-        settings = new
-        beginEpoch()
-        begin(0)
-        return .shutDown(ended, item)
-    }
-
-    /// False where the settings in force don't have the endpoint.
-    mutating func clearHalt(_ address: EndpointAddress) -> Bool {
-        guard settings.endpoint(address) != nil else { return false }
-        if model.haltCleared(address) { halted.remove(address) }
-        ready.insert(address.index)
-        return true
-    }
-
-    private mutating func serveControlTransfer(_ item: consuming QueuedURB) -> Step? {
-        guard let setup = item.urb.setup else {
-            begin(0)
-            return .giveBack(item, .invalid, endpoint: 0)
-        }
-        var effects = Effects()
-        let reply =
-            setup.kind == .standard ? standardRequest(setup) : model.control(setup, item.urb, effects: &effects)
-        apply(effects)
-        var status = URBStatus.success
-        switch reply {
-        case .wait:
-            queues[0].prepend(item)
-            return nil
-        case .stall: status = .stall
-        case .acknowledge: item.moved = setup.direction == .out ? Int(setup.wLength) : 0
-        case .data(let bytes): item.moved = setup.direction == .in ? item.urb.write(bytes) : 0
-        }
-        begin(0)
-        return .giveBack(item, status, endpoint: 0)
     }
 }

@@ -43,9 +43,13 @@ package enum EmulationFuzzing {
         }
     }
 
+    /// Each has a file of its own: several may be driven at once.
+    private static let images = Atomic<Int>(0)
+
     /// 64 KiB in memory, without a name as soon as it's open.
     private static func image() -> ImageFile? {
-        let path = "/dev/shm/vusb-fuzz-\(getpid())"
+        let number = images.wrappingAdd(1, ordering: .relaxed).newValue
+        let path = "/dev/shm/vusb-fuzz-\(getpid())-\(number)"
         let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard descriptor >= 0, ftruncate(descriptor, 65536) == 0 else { return nil }
         defer {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import VUSBCore
+package import VUSBCore
 
 /// How isochronous transfers look in an endpoint file: a header, a table of packets, then their bytes without gaps.
 /// All little-endian.
@@ -13,28 +13,28 @@ internal import VUSBCore
 /// | 12-15 | 0 |
 /// | 16 + 8i | length of packet i |
 /// | 20 + 8i | its status, 0 or a negative errno (read; 0 in a write) |
-enum IsochronousFrame {
-    static let headerSize = 16
-    static let entrySize = 8
+package enum IsochronousFrame {
+    package static let headerSize = 16
+    package static let entrySize = 8
     /// As many as usbfs takes in one URB.
-    static let maximumPackets = 128
+    package static let maximumPackets = 128
 
     /// How many packets of `packetSize` bytes fit into a read of `size` bytes with header and table; 0 for none.
-    static func packetCount(forRead size: Int, packetSize: Int) -> Int {
+    package static func packetCount(forRead size: Int, packetSize: Int) -> Int {
         min(max(0, size - headerSize) / (entrySize + packetSize), maximumPackets)
     }
 
-    static func size(packets: Int, payload: Int) -> Int { headerSize + packets * entrySize + payload }
+    package static func size(packets: Int, payload: Int) -> Int { headerSize + packets * entrySize + payload }
 
     /// The number of packets that a write's header announces; nil where it can't be.
-    static func announcedPackets(_ header: [UInt8]) -> Int? {
+    package static func announcedPackets(_ header: [UInt8]) -> Int? {
         guard header.count == headerSize, header[4...].allSatisfy({ $0 == 0 }) else { return nil }
         let count = Int(word(header, at: 0))
         return count > 0 && count <= maximumPackets ? count : nil
     }
 
     /// Reads a write's table: the packets' lengths. Nil unless they add up to `payload` bytes and no status is set.
-    static func packets(_ table: [UInt8], payload: Int) -> [IsoPacket]? {
+    package static func packets(_ table: [UInt8], payload: Int) -> [IsoPacket]? {
         var packets: [IsoPacket] = []
         var offset = 0
         for position in stride(from: 0, to: table.count, by: entrySize) {
@@ -48,7 +48,7 @@ enum IsochronousFrame {
     }
 
     /// Header and table of a completed IN transfer.
-    static func encode(_ packets: [IsoPacket], startFrame: UInt32) -> [UInt8] {
+    package static func encode(_ packets: [IsoPacket], startFrame: UInt32) -> [UInt8] {
         let failed = packets.count { $0.status != .success }
         var result: [UInt8] = []
         for value in [UInt32(packets.count), startFrame, UInt32(failed), 0] { append(value, to: &result) }

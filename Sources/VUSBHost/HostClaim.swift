@@ -15,7 +15,7 @@ struct HostClaim: Sendable {
 
     /// Claimed, in the order in which it was done.
     private(set) var held: [UInt8] = []
-    /// Those that a driver of the kernel's had at the beginning.
+    /// Those that no other program had at the beginning: a driver of the kernel's, or nobody.
     let driven: [UInt8]
     /// That of the beginning.
     let configurationValue: UInt8
@@ -49,7 +49,7 @@ struct HostClaim: Sendable {
             _ = port.setConfiguration(configurationValue == 0 ? -1 : Int32(configurationValue))
             return
         }
-        // BUSY and NOT_FOUND: another interface's driver has taken it, or will.
+        // BUSY and NOT_FOUND: another interface's driver has taken it, or will, or there is none for it.
         for interface in driven { _ = port.attachDriver(interface) }
     }
 }

@@ -85,7 +85,8 @@ struct HostOpener {
     ) throws(USBError) -> OpenedDevice {
         let configuration = device.configurationValue
         var claim = HostClaim(
-            driven: interfaces.filter { $0.driver != nil && $0.driver != "usbfs" }.map(\.number),
+            // One without a driver may have lost it to a vusbd that was killed: the kernel is asked to look for one.
+            driven: interfaces.filter { $0.driver != "usbfs" }.map(\.number),
             configurationValue: configuration
         )
         do {

@@ -3,7 +3,7 @@
 import CLibUSB
 import VUSBCore
 
-/// What libusb's functions return, `LIBUSB_ERROR_…`, and what becomes of it.
+/// What libusb's functions return, `LIBUSB_ERROR_...`, and what becomes of it.
 enum LibUSBCode {
     static let noDevice = LIBUSB_ERROR_NO_DEVICE.rawValue
     static let notFound = LIBUSB_ERROR_NOT_FOUND.rawValue

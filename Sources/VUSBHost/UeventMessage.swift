@@ -3,7 +3,7 @@
 /// A message of the kernel's about a change among its devices (`lib/kobject_uevent.c`): `action@path`, then
 /// `KEY=value` strings, each with a NUL at its end. Bytes from outside.
 package struct UeventMessage: Equatable, Sendable {
-    /// `add`, `remove`, `change`, `bind`, `unbind`, …
+    /// `add`, `remove`, `change`, `bind`, `unbind`, ...
     package let action: String
     /// Below /sys.
     package let devicePath: String

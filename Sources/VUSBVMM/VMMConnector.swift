@@ -7,7 +7,7 @@ package import VUSBCore
 /// What a connector can't do it leaves to the defaults below, which throw `unsupported` and name connector and
 /// operation: a caller never asks what kind of connector it has.
 package protocol VMMConnector: Sendable {
-    /// As in a guest's declaration: `local`, `qemu` …
+    /// As in a guest's declaration: `local`, `qemu` ...
     var name: String { get }
 
     /// The modes that it can load a guest in, the best first.

@@ -12,7 +12,8 @@ struct VUSBDCommand: ParsableCommand {
         version: DaemonVersion.text
     )
 
-    @Option(help: ArgumentHelp("The configuration; default /etc/vusb/vusb.yaml, which may be missing.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("The configuration; default /etc/vusb/vusb.yaml, which may be missing.", valueName: "file"))
     var config: String?
 
     @Option(help: ArgumentHelp("Where to mount the files of guests and devices; default /vusb.", valueName: "dir"))
@@ -33,7 +34,8 @@ struct VUSBDCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Reader threads of the mount, 1 to 64; default 1.", valueName: "n"))
     var readers: Int?
 
-    @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical; default info.", valueName: "level"))
+    @Option(
+        help: ArgumentHelp("trace, debug, info, notice, warning, error or critical; default info.", valueName: "level"))
     var logLevel: String?
 
     func validate() throws {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Counts allocations of a program, by who makes them: libfuse, which allocates once for each request, or anybody else.
+ * Counts allocations of a program, by who makes them: libfuse, which allocates once for each request; the threads that
+ * carry transfers, whose names begin with "vusb-"; and all other threads.
  * Usage: LD_PRELOAD=malloccount.so MALLOCCOUNT=FILE program. The counts lie in FILE, mapped shared, so that another
- * process reads them at any moment without disturbing this one: two 64-bit numbers, libfuse's and all others'.
+ * process reads them at any moment without disturbing this one: three 64-bit numbers, in the order above.
  *
- * The caller is known by its return address. Memory that the C library takes for itself isn't seen.
+ * libfuse is known by the return address. Memory that the C library takes for itself isn't seen.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 /* What glibc's own functions are called when these stand in for them. */
@@ -25,6 +27,7 @@ extern void *__libc_memalign(size_t, size_t);
 
 struct counts {
 	_Atomic uint64_t libfuse;
+	_Atomic uint64_t transfers;
 	_Atomic uint64_t others;
 };
 
@@ -35,11 +38,14 @@ static uintptr_t libfuse_start, libfuse_end;
 static void count(const void *caller)
 {
 	uintptr_t address = (uintptr_t)caller;
+	_Atomic uint64_t *counter = &counts->others;
+	char name[16] = "";
 
 	if (address >= libfuse_start && address < libfuse_end)
-		atomic_fetch_add_explicit(&counts->libfuse, 1, memory_order_relaxed);
-	else
-		atomic_fetch_add_explicit(&counts->others, 1, memory_order_relaxed);
+		counter = &counts->libfuse;
+	else if (prctl(PR_GET_NAME, name) == 0 && strncmp(name, "vusb-", 5) == 0)
+		counter = &counts->transfers;
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
 static int find_libfuse(struct dl_phdr_info *object, size_t size, void *data)

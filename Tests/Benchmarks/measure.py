@@ -125,8 +125,8 @@ def compare(programs, servers, rows, rounds):
 def allocations(programs, server, row, least):
     """Allocations in at least `least` transfers of a client that has been running for a while.
 
-    Returns (transfers, libfuse's, all others')."""
-    total, libfuse, others = 0, 0, 0
+    Returns (transfers, [libfuse's, those of threads that carry transfers, those of other threads])."""
+    total, counts = 0, [0, 0, 0]
     while total < least:
         warm_up, window, rest = 0.3, 1.0, 0.2
         client = start_client(programs, server, row, warm_up + window + rest)
@@ -136,6 +136,5 @@ def allocations(programs, server, row, least):
         after, ended = server.allocations(), time.monotonic()
         fields = finish_client(client, row)
         total += int(int(fields[0]) * (ended - begun) / float(fields[2]))
-        libfuse += after[0] - before[0]
-        others += after[1] - before[1]
-    return total, libfuse, others
+        counts = [so_far + late - early for so_far, late, early in zip(counts, after, before)]
+    return total, counts

@@ -46,7 +46,7 @@ def memory(directory):
               for number in range(GUESTS)}
     full = Vusbd(directory, name="full", emulate=[f"zero,count={DEVICES}"], guests=guests)
     try:
-        note(full, f"{DEVICES} devices plugged in, {GUESTS} guests declared", 0)
+        note(full, f"{DEVICES} devices plugged in", 0)
         names = list(guests)
         for guest in names[:GUESTS // 2]:
             full.load(guest)

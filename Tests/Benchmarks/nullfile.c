@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The yardstick of `make bench`: a FUSE file that does nothing, on libfuse's low-level interface in its fastest form:
- * one reader thread, no pipes, answers from one page-aligned buffer, the same flags as vusb's files. Usage: nullfile MOUNTPOINT; serves MOUNTPOINT/null
- * until it is unmounted.
+ * one reader thread, no pipes, answers from one page-aligned buffer, files opened with the same flags as vusb's.
+ * Usage: nullfile MOUNTPOINT; serves MOUNTPOINT/null until it is unmounted.
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>

@@ -23,4 +23,5 @@ read -ra fuse < <(pkg-config --cflags --libs fuse3)
 gcc -O2 -Wall -o "$out/nullfile" "$here/nullfile.c" "${fuse[@]}"
 gcc -O2 -Wall -o "$out/fileclient" "$here/fileclient.c" -lpthread
 gcc -O2 -Wall -shared -fPIC -o "$out/malloccount.so" "$here/malloccount.c"
-exec python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "$@"
+# A mount namespace of its own: no other program that walks the tree makes requests, and no mount is left behind.
+exec unshare --mount --propagation private -- python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "$@"

@@ -102,8 +102,8 @@ class Server:
         return total / 1e9
 
     def allocations(self):
-        """How often it has allocated so far: (libfuse, all others)."""
-        return struct.unpack("QQ", self.counts.read_bytes())
+        """How often it has allocated so far: (libfuse, its threads that carry transfers, its other threads)."""
+        return struct.unpack("QQQ", self.counts.read_bytes())
 
     def memory(self):
         """Resident memory in KiB: all, and of it what belongs to no file."""

@@ -102,7 +102,8 @@ class Vusbd:
         environment = {**os.environ, "NOTIFY_SOCKET": str(path)}
         log = open(self.log, "ab")
         command = [*wrapper, *self.command(*arguments)]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, **popen)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        self.process = subprocess.Popen(command, env=environment, **streams, **popen)
         log.close()
         with open(ROOT / "pids", "a") as pids:
             print(self.process.pid, file=pids)

@@ -30,7 +30,10 @@ class ControlFile(SharedDaemon):
     def test_cat_ends(self):
         script = 'exec 3<>"$1" && printf "\\200\\006\\000\\001\\000\\000\\022\\000" >&3 && cat <&3 | wc -c'
         result = subprocess.run(
-            ["sh", "-c", script, "sh", self.vusbd.endpoint("web1", "00")], capture_output=True, text=True, timeout=20
+            ["sh", "-c", script, "sh", self.vusbd.endpoint("web1", "00")],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         self.assertEqual((result.stdout.strip(), result.stderr), ("18", ""))
 

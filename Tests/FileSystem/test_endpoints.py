@@ -4,7 +4,6 @@
 import collections
 import errno
 import os
-import pathlib
 import struct
 import subprocess
 import threading
@@ -127,7 +126,10 @@ class Zero(SharedDaemon):
         path = self.vusbd.endpoint("web1", "02")
         script = 'printf hello > "$1" && printf again >> "$1" && head -c 512 < "$2" | wc -c'
         result = subprocess.run(
-            ["sh", "-c", script, "sh", path, self.vusbd.endpoint("web1", "81")], capture_output=True, text=True, timeout=20
+            ["sh", "-c", script, "sh", path, self.vusbd.endpoint("web1", "81")],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
         self.assertEqual((result.returncode, result.stdout.strip(), result.stderr), (0, "512", ""))
         os.truncate(path, 0)
@@ -175,6 +177,16 @@ class Serial(SharedDaemon):
         self.assertTrue(waiting.is_running)
         os.write(self.writer, b"now")
         self.assertEqual(waiting.result(), b"now")
+
+    def test_a_change_of_settings_ends_what_waits_with_eshutdown(self):
+        control = self.open(self.vusbd.endpoint("web1", "00"), os.O_RDWR)
+        waiting = [Background(os.read, self.reader, 512) for _ in range(2)]
+        self.vusbd.until_in_flight(2)
+        os.write(control, setup(0x00, 9, 1))  # SET_CONFIGURATION
+        for reader in waiting:
+            self.assertErrno(errno.ESHUTDOWN, reader.result)
+        os.write(self.writer, b"configured anew")
+        self.assertEqual(os.read(self.reader, 512), b"configured anew")
 
     def test_eight_writers_and_eight_readers_lose_no_byte(self):
         rounds, writers = 40, 8

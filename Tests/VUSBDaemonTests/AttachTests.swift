@@ -123,7 +123,8 @@ import VUSBTestSupport
         #expect(ambiguous?.candidates == ["emu-a", "emu-b"])
         #expect(try await bench.plane.device("0525:A4A0:A:B").id == "emu-b")
         #expect(try await bench.plane.device("0525:a4a1").id == "emu-c")
-        for name in ["", "0525:a4a2", "525:a4a1", "0525:a4a0:", "emu-a/..", "x\0y", String(repeating: "a", count: 300)] {
+        for name in ["", "0525:a4a2", "525:a4a1", "0525:a4a0:", "emu-a/..", "x\0y", String(repeating: "a", count: 300)]
+        {
             let missing = await problem { _ = try await bench.plane.device(name) }
             #expect(missing?.code == .notFound, "\(name.debugDescription)")
         }

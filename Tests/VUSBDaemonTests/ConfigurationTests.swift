@@ -105,7 +105,9 @@ import VUSBControl
 
     @Test func aMissingFileIsAnErrorOnlyWhereItWasAskedFor() throws {
         let directory = try TemporaryDirectory()
-        let error = #expect(throws: ConfigurationError.self) { try ConfigurationFile.read(directory.path + "/none.yaml") }
+        let error = #expect(throws: ConfigurationError.self) {
+            try ConfigurationFile.read(directory.path + "/none.yaml")
+        }
         #expect(error?.description.contains("none.yaml: can't be read") == true)
         let latin = directory.path + "/latin.yaml"
         try Data([0x61, 0xe4]).write(to: URL(fileURLWithPath: latin))

@@ -132,7 +132,9 @@ import VUSBTestSupport
         await bench.close()
     }
 
-    @Test(arguments: [-1, 3600.5, .infinity, -.infinity, .nan]) func anImpossibleDeadlineIsMalformed(seconds: Double) async throws {
+    @Test(arguments: [-1, 3600.5, .infinity, -.infinity, .nan]) func anImpossibleDeadlineIsMalformed(seconds: Double)
+        async throws
+    {
         let bench = try await Bench.loaded(["emu-a 0525:a4a0"])
         try await bench.attach("emu-a")
         let problem = await problem {

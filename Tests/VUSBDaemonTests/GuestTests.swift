@@ -7,8 +7,10 @@ import VUSBCore
 @testable import VUSBDaemon
 
 @Suite(.timeLimit(.minutes(1))) struct GuestTests {
-    @Test(arguments: ["", "-a", "A", "a/b", "..", "a\0b", "a_b", "\u{e4}", String(repeating: "a", count: 64),
-        String(repeating: "a", count: 300)])
+    @Test(arguments: [
+        "", "-a", "A", "a/b", "..", "a\0b", "a_b", "\u{e4}", String(repeating: "a", count: 64),
+        String(repeating: "a", count: 300),
+    ])
     func aNameAgainstTheRuleIsRefusedWithTheRule(name: String) async throws {
         let bench = try await Bench()
         let problem = await problem { _ = try await bench.plane.addGuest(GuestSpec(name: name)) }
@@ -32,7 +34,8 @@ import VUSBCore
     @Test func fieldsAreTakenByNameOrNumber() async throws {
         let bench = try await Bench()
         let info = try await bench.plane.addGuest(
-            GuestSpec(name: "web1", mode: "files", owner: "1234", group: "root", fileMode: "0640", devices: ["1-2", "1-2"]))
+            GuestSpec(
+                name: "web1", mode: "files", owner: "1234", group: "root", fileMode: "0640", devices: ["1-2", "1-2"]))
         #expect(info.owner == 1234)
         #expect(info.group == 0)
         #expect(info.fileMode == "0640")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import Glibc
 import Testing
 import VUSBControl
 import VUSBCore
@@ -11,7 +12,9 @@ import VUSBTestSupport
 @Suite(.timeLimit(.minutes(1))) struct LoadTests {
     @Test func aLoadAttachesWhatIsThereAndFree() async throws {
         let bench = try await Bench()
-        for device in ["emu-a 0525:a4a0", "emu-b 0525:a4a1", "emu-c 0525:a4a2"] { _ = try await bench.plane.plugIn(device) }
+        for device in ["emu-a 0525:a4a0", "emu-b 0525:a4a1", "emu-c 0525:a4a2"] {
+            _ = try await bench.plane.plugIn(device)
+        }
         _ = try await bench.plane.addGuest(GuestSpec(name: "web1", devices: ["emu-a"]))
         _ = try await bench.plane.addGuest(GuestSpec(name: "web2", devices: ["emu-a", "0525:a4a1", "emu-absent"]))
         try await bench.load("web1")
@@ -134,7 +137,7 @@ import VUSBTestSupport
         try await bench.load("web1", process: Int(cat.processIdentifier))
         try bench.read("1-1")
         let began = ContinuousClock.now
-        cat.terminate()
+        kill(cat.processIdentifier, SIGKILL)
         #expect(await bench.event("guest-state") { $0.detail == "unloaded" } != nil)
         #expect(began.duration(to: .now) < .seconds(2))
         #expect(try await bench.state("emu-a") == .available)

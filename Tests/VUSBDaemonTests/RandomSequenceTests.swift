@@ -32,7 +32,7 @@ import VUSBTestSupport
     }
 
     private enum Action: CaseIterable {
-        case plug, unplug, load, unload, attach, detach, cancel, read, answer
+        case plug, unplug, load, unload, attach, detach, cancel, read, answer, fail, mend
 
         static func random(_ random: inout SplitMix) -> Action { allCases.randomElement(using: &random) ?? .plug }
     }
@@ -53,7 +53,10 @@ import VUSBTestSupport
             case .attach: return try await bench.plane.attach(device, AttachRequest(guest: guest))
             case .detach: return try await bench.plane.detach(device, release)
             case .cancel: if let last = pending.last { _ = try await bench.plane.cancelOperation(last.id) }
-            case .read: if let path = bench.tree.guests[guest]?.attachments.keys.first { try bench.read(path, of: guest) }
+            case .read:
+                if let path = bench.tree.guests[guest]?.attachments.keys.first { try bench.read(path, of: guest) }
+            case .fail: bench.source.fail(DeviceID(device), with: USBError(.busy, "the host has it"))
+            case .mend: bench.source.fail(DeviceID(device), with: nil)
             case .answer: bench.source.backend(DeviceID(device))?.held.first?.complete(data: [1])
             }
         } catch {

@@ -73,7 +73,7 @@ import VUSBCore
 
         func receive() -> String {
             var bytes = [UInt8](repeating: 0, count: 512)
-            let count = unsafe recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT.rawValue))
+            let count = unsafe recv(descriptor, &bytes, bytes.count, Int32(MSG_DONTWAIT))
             return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
         }
     }

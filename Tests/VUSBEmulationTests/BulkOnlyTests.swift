@@ -144,7 +144,10 @@ import VUSBTestSupport
 
     static let good = TestDisk.wrapper(1, 0, false, testUnitReady)
     static let bad: [[UInt8]] =
-        [[], [0], Array(good.dropLast()), good + [0], Array(repeating: 0xff, count: 31), Array(repeating: 0, count: 512)]
+        [
+            [], [0], Array(good.dropLast()), good + [0], Array(repeating: 0xff, count: 31),
+            Array(repeating: 0, count: 512),
+        ]
         + [(0, 0x56), (12, 1), (13, 1), (14, 0), (14, 17), (14, 0xff)].map { position, value in
             var wrapper = good
             wrapper[position] = UInt8(value)

@@ -95,7 +95,8 @@ import VUSBTestSupport
 
     @Test func capacityModeAndUnits() async throws {
         let disk = try await TestDisk(blocks: 100)
-        #expect(try await disk.run([0x25] + Array(repeating: 0, count: 9), receive: 8).data == [0, 0, 0, 99, 0, 0, 2, 0])
+        #expect(
+            try await disk.run([0x25] + Array(repeating: 0, count: 9), receive: 8).data == [0, 0, 0, 99, 0, 0, 2, 0])
         let long = try await disk.run([0x9e, 0x10] + Array(repeating: 0, count: 8) + [0, 0, 0, 32, 0, 0], receive: 32)
         #expect(Array(long.data[0..<12]) == [0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 2, 0])
         #expect(
@@ -211,7 +212,8 @@ import VUSBTestSupport
         let image = try TestDisk.makeImage(TestDisk.pattern(blocks: 8))
         defer { try? FileManager.default.removeItem(at: image.deletingLastPathComponent()) }
         let specification = try EmulationSpecification(parsing: "disk=\(image.path),readonly,count=3")
-        #expect(try EmulationSource().add(specification).map(\.id.rawValue) == ["emu-disk-1", "emu-disk-2", "emu-disk-3"])
+        #expect(
+            try EmulationSource().add(specification).map(\.id.rawValue) == ["emu-disk-1", "emu-disk-2", "emu-disk-3"])
     }
 
     @Test func aFileThatNobodyMayWriteIsProtected() async throws {

@@ -7,9 +7,10 @@ import VUSBTestSupport
 
 /// What Linux does when a device is plugged in, and the rest of chapter 9.
 @Suite struct EnumerationTests {
-    static let devices = ["zero", "serial", "keyboard"].flatMap { kind in
-        ["full", "high", "super"].map { "\(kind),speed=\($0)" }
-    } + ["keyboard,speed=low"]
+    static let devices =
+        ["zero", "serial", "keyboard"].flatMap { kind in
+            ["full", "high", "super"].map { "\(kind),speed=\($0)" }
+        } + ["keyboard,speed=low"]
 
     @Test(arguments: devices) func descriptorsAreReadInPiecesAsLinuxDoes(_ specification: String) async throws {
         let host = try await TestHost(specification)

@@ -56,7 +56,7 @@ final class TestDisk {
 
     static func wrapper(_ tag: UInt32, _ length: UInt32, _ isIn: Bool, _ command: [UInt8]) -> [UInt8] {
         let little = { (value: UInt32) in (0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(8 * $0)) } }
-        let padding = Array<UInt8>(repeating: 0, count: 16 - command.count)
+        let padding = [UInt8](repeating: 0, count: 16 - command.count)
         return Array("USBC".utf8) + little(tag) + little(length) + [isIn ? 0x80 : 0, 0, UInt8(command.count)] + command
             + padding
     }

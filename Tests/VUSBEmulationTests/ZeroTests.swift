@@ -72,7 +72,9 @@ import VUSBTestSupport
         await host.close()
     }
 
-    @Test(arguments: ["full", "high", "super"]) func isochronousPacketsAreFullAndTakeTheirTime(_ speed: String) async throws {
+    @Test(arguments: ["full", "high", "super"]) func isochronousPacketsAreFullAndTakeTheirTime(_ speed: String)
+        async throws
+    {
         let host = try await TestHost("zero,pattern=mod63,speed=\(speed)")
         await host.setInterface(0, 1)
         let clock = ContinuousClock()

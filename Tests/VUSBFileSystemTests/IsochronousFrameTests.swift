@@ -25,9 +25,11 @@ struct IsochronousFrameTests {
         #expect(IsochronousFrame.packetCount(forRead: 524_288, packetSize: Int(UInt32.max)) == 0)
     }
 
-    @Test("a header announces 1 to 128 packets, with all else 0", arguments: [
-        (0, nil), (1, 1), (128, 128), (129, nil), (0xffff_ffff, nil), (0x8000_0000, nil),
-    ] as [(UInt32, Int?)])
+    @Test(
+        "a header announces 1 to 128 packets, with all else 0",
+        arguments: [
+            (0, nil), (1, 1), (128, 128), (129, nil), (0xffff_ffff, nil), (0x8000_0000, nil),
+        ] as [(UInt32, Int?)])
     func announced(count: UInt32, expected: Int?) {
         #expect(IsochronousFrame.announcedPackets(header(count)) == expected)
     }
@@ -51,7 +53,8 @@ struct IsochronousFrameTests {
         let packets = IsochronousFrame.packets(table, payload: 128)
         #expect(
             packets == [
-                IsoPacket(offset: 0, length: 100), IsoPacket(offset: 100, length: 0), IsoPacket(offset: 100, length: 28),
+                IsoPacket(offset: 0, length: 100), IsoPacket(offset: 100, length: 0),
+                IsoPacket(offset: 100, length: 28),
             ]
         )
     }

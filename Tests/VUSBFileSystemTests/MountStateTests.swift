@@ -58,7 +58,9 @@ struct MountStateTests {
         #expect(MountState.of("/nowhere", mountInfo: info) == .alive(type: "tmpfs"))
     }
 
-    @Test("lines that are cut short are passed over", arguments: ["", "90 25", "90 25 0:50 / /vusb", "90 25 0:50 / /vusb rw -"])
+    @Test(
+        "lines that are cut short are passed over",
+        arguments: ["", "90 25", "90 25 0:50 / /vusb", "90 25 0:50 / /vusb rw -"])
     func malformed(text: String) {
         #expect(MountState.type(of: "/vusb", mountInfo: text) == nil)
     }

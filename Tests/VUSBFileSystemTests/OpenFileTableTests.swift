@@ -10,7 +10,9 @@ import VUSBTestSupport
 struct OpenFileTableTests {
     private final class File: OpenFile {
         let closes = Atomic(0)
-        func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) { reply.error(5) }
+        func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
+            reply.error(5)
+        }
         func closed() { closes.add(1, ordering: .relaxed) }
     }
 

@@ -10,7 +10,9 @@ import VUSBTestSupport
 /// in Tests/FileSystem.
 @Suite("Pending replies")
 struct PendingRepliesTests {
-    @Test("a key that was never given has no reply, and is never to be cancelled", arguments: [0, 1, 1 << 32, .max] as [UInt64])
+    @Test(
+        "a key that was never given has no reply, and is never to be cancelled",
+        arguments: [0, 1, 1 << 32, .max] as [UInt64])
     func unknownKey(key: UInt64) {
         let pending = PendingReplies()
         let isUnknown = isNil(pending.take(key)) && isNil(pending.beginSubmit(key)) && isNil(pending.park(key))

@@ -25,7 +25,8 @@ struct TreeRig {
     }
 
     @discardableResult
-    func attach(path: String = "1-1", bus: Int = 1, device number: Int = 1, to guest: String = "web1") -> VirtualDevice {
+    func attach(path: String = "1-1", bus: Int = 1, device number: Int = 1, to guest: String = "web1") -> VirtualDevice
+    {
         let device = SampleDevice.attach(backend, descriptors: record.descriptors)
         let entry = AttachmentEntry(
             path: path,

@@ -31,7 +31,9 @@ struct WriteDataTests {
         }
     }
 
-    @Test("outlive the request, small ones by a copy, large ones with its buffer", arguments: [1, 512, 32_768, 32_769, 524_288])
+    @Test(
+        "outlive the request, small ones by a copy, large ones with its buffer",
+        arguments: [1, 512, 32_768, 32_769, 524_288])
     func outlive(count: Int) {
         let pool = BufferPool()
         withRequest(count, pool: pool) { data, expected in

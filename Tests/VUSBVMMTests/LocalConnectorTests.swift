@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import Glibc
 import Logging
 import Testing
 import VUSBCore
@@ -26,7 +27,7 @@ import VUSBCore
         try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
         #expect(try await connector.guests().map(\.state) == [.running])
 
-        cat.terminate()
+        kill(cat.processIdentifier, SIGKILL)
         var events = connector.events().makeAsyncIterator()
         let event = await events.next()
         #expect(event?.guest == "web1")
@@ -42,7 +43,7 @@ import VUSBCore
     @Test func bindingAProcessThatHasEndedIsRefusedByItsNumber() async throws {
         let cat = try startCat()
         let process = try GuestProcess(pid: Int(cat.processIdentifier))
-        cat.terminate()
+        kill(cat.processIdentifier, SIGKILL)
         cat.waitUntilExit()
         let connector = connector()
         let error = await #expect(throws: USBError.self) { try await connector.bind("web1", process: process) }
@@ -53,7 +54,7 @@ import VUSBCore
 
     @Test func aProcessThatGotTheNumberLaterIsNotTheGuest() async throws {
         let cat = try startCat()
-        defer { cat.terminate() }
+        defer { kill(cat.processIdentifier, SIGKILL) }
         var process = try GuestProcess(pid: Int(cat.processIdentifier))
         process.startTime += 1
         #expect(process.state == .off)
@@ -67,7 +68,7 @@ import VUSBCore
         let cat = try startCat()
         try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
         await connector.unbind("web1")
-        cat.terminate()
+        kill(cat.processIdentifier, SIGKILL)
         cat.waitUntilExit()
         await connector.stop()
         var events = connector.events().makeAsyncIterator()
@@ -118,6 +119,8 @@ import VUSBCore
         #expect(status?.startTime == 987_654)
     }
 
-    @Test(arguments: ["", "42", "42 (a", "42 (a)", "42 (a) S 1 2 3", "42 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x"])
+    @Test(arguments: [
+        "", "42", "42 (a", "42 (a)", "42 (a) S 1 2 3", "42 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x",
+    ])
     func aLineCutShortIsNoStatus(line: String) { #expect(ProcessStatus(parsing: line) == nil) }
 }

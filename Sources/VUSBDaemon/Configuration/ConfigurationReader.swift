@@ -50,7 +50,8 @@ struct ConfigurationReader {
         guard let text = mapping.string("socket-mode") else { return nil }
         guard let mode = try? GuestFields(guest: "").fileMode(text) else {
             // Why is said below, with the line.
-            mapping.fault("socket-mode", mapping.node("socket-mode")?.line, "must be octal as 0660, not \(quoted(text))")
+            mapping.fault(
+                "socket-mode", mapping.node("socket-mode")?.line, "must be octal as 0660, not \(quoted(text))")
             return nil
         }
         return mode
@@ -61,7 +62,8 @@ struct ConfigurationReader {
         let levels = Logger.Level.allCases.map(\.rawValue)
         guard levels.contains(text) else {
             let line = mapping.node("log-level")?.line
-            mapping.fault("log-level", line, "\(quoted(text)) is none", remedy: "one of \(levels.joined(separator: ", "))")
+            mapping.fault(
+                "log-level", line, "\(quoted(text)) is none", remedy: "one of \(levels.joined(separator: ", "))")
             return nil
         }
         return text

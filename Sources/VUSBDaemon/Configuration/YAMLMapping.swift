@@ -76,7 +76,9 @@ struct YAMLMapping {
     mutating func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
         guard let (value, line) = node(name) else { return nil }
         guard let integer = value.int, range.contains(integer) else {
-            fault(name, line, "must be a number from \(range.lowerBound) to \(range.upperBound), not \(Self.shown(value))")
+            fault(
+                name, line, "must be a number from \(range.lowerBound) to \(range.upperBound), not \(Self.shown(value))"
+            )
             return nil
         }
         return integer

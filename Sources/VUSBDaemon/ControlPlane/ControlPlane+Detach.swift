@@ -123,12 +123,10 @@ extension ControlPlane {
 
     private func giveBack(_ attachment: Attachment, operation: Int?) async {
         let id = attachment.record.id
-        tree.detach(path: attachment.path, from: attachment.guest)
-        // No URB is admitted from here on, also not by a file that is still open.
-        attachment.device.disconnect()
+        // It still drains: no URB of a file that is open yet is admitted, also not after the reset.
+        unpublish(attachment)
         if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
-        change(attachment.guest) { $0.numbers.free(attachment.slot) }
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)
         if let operation { operationLog.step(operation, "detached \(id)") }
         settle(id)

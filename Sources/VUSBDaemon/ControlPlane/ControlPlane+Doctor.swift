@@ -32,7 +32,9 @@ extension ControlPlane {
         deviceRegistry.visible.compactMap { record in
             guard let entry = deviceRegistry[record.id], case .free = entry.holder else { return nil }
             guard let guest = guestRegistry.taker(of: record) else { return nil }
-            let failure = eventRing.known.last { $0.type == EventType.attachFailed.rawValue && $0.device == record.id.rawValue }
+            let failure = eventRing.known.last {
+                $0.type == EventType.attachFailed.rawValue && $0.device == record.id.rawValue
+            }
             return Finding(
                 check: "device \(record.id)",
                 level: .warning,

@@ -54,7 +54,9 @@ extension ControlPlane {
             // Such as an owner that the host doesn't have any more. The others must come up.
             logger.error(
                 "guest can't be declared",
-                metadata: ["guest": "\(specification.name)", "error": "\(error.detail)", "remedy": "\(error.remedy ?? "")"]
+                metadata: [
+                    "guest": "\(specification.name)", "error": "\(error.detail)", "remedy": "\(error.remedy ?? "")",
+                ]
             )
         }
     }

@@ -119,11 +119,14 @@ extension ControlPlane {
         let name = guest.definition.name
         switch guest.state {
         case .unloaded, .failed: return
-        case .loaded: throw Problem(.conflict, "guest \(name) is loaded already", remedy: "unload it first to load it anew")
+        case .loaded:
+            throw Problem(.conflict, "guest \(name) is loaded already", remedy: "unload it first to load it anew")
         case .loading(let operation):
-            throw Problem(.conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
+            throw Problem(
+                .conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
         case .draining(let operation):
-            throw Problem(.conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+            throw Problem(
+                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
     }
 

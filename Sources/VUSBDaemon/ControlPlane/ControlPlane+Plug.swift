@@ -90,13 +90,18 @@ extension ControlPlane {
         let id = attachment.record.id
         deviceRegistry[id]?.holder = .detaching(operation: nil, attachment)
         attachment.device.disconnect()
-        tree.detach(path: attachment.path, from: attachment.guest)
+        unpublish(attachment)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: "unplugged")
         Task {
             await attachment.device.close()
-            self.change(attachment.guest) { $0.numbers.free(attachment.slot) }
             self.settle(id)
         }
+    }
+
+    /// The device is no longer among the guest's files; its numbers may go to another one.
+    func unpublish(_ attachment: Attachment) {
+        tree.detach(path: attachment.path, from: attachment.guest)
+        change(attachment.guest) { $0.numbers.free(attachment.slot) }
     }
 
     /// Nobody uses the device any more: it's available, or gone, and then the next one on its port may come.

@@ -48,7 +48,8 @@ extension ControlPlane {
                 remedy: "wait for its end or cancel it"
             )
         case .draining(let operation):
-            throw Problem(.conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+            throw Problem(
+                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
         for entry in deviceRegistry.entries.values where entry.guest == name && entry.operation != nil {
             try checkNotChanging(entry)

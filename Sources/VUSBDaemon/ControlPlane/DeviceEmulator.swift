@@ -5,7 +5,7 @@ internal import VUSBEmulation
 
 /// A source whose devices are plugged in by a specification: `EmulationSource`, or a test's.
 protocol DeviceEmulator: DeviceSource {
-    /// - Parameter specification: `KIND[=ARG][,OPTION=VALUE…]`.
+    /// - Parameter specification: `KIND[=ARG][,OPTION=VALUE...]`.
     /// - Returns: what was plugged in; it arrives in the source's stream as well.
     func plugIn(_ specification: String) throws(USBError) -> [DeviceRecord]
     /// The file that a specification names; nil where it names none.

@@ -90,6 +90,8 @@ package struct Daemon: Sendable {
         }
         defer { withExtendedLifetime(signals) {} }
         let result = await serve(plane, front, saved, sources, connectors)
+        // Again: where all was quick, the signal's handler may not have come to it, and not every stop is a signal's.
+        notifier.stopping()
         await plane.stop(deadline: Self.stopDeadline)
         for source in sources { await source.stop() }
         return result

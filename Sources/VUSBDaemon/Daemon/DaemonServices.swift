@@ -17,6 +17,8 @@ struct GuestService: Service {
         // Not awaited here: a stop in the middle of it cancels its operations, and then it ends by itself.
         let restoring = Task {
             await listening.wait()
+            // The gate lets go also where the control socket couldn't be had: nobody is ready then.
+            guard !Task.isCancelled else { return }
             await plane.restore(saved, configured: configured)
             guard await plane.phase == .running else { return }
             ready(await plane.status())
@@ -47,6 +49,7 @@ struct MountWatch: Service {
             gone.open()
         }
         watch.cancel()
-        if !Task.isShuttingDownGracefully { logger.notice("unmounted by somebody else, stopping") }
+        let isOurs = Task.isShuttingDownGracefully || Task.isCancelled
+        if !isOurs { logger.notice("unmounted by somebody else, stopping") }
     }
 }

@@ -69,6 +69,8 @@ struct DeviceRegistry: Sendable {
 
 /// A name from outside in a message: printable, in quotes, and cut where it's long.
 func quoted(_ name: String) -> String {
-    let shown = name.unicodeScalars.prefix(64).map { $0.isASCII && $0.value >= 32 ? String($0) : $0.escaped(asASCII: true) }
+    let shown = name.unicodeScalars.prefix(64).map {
+        $0.isASCII && $0.value >= 32 ? String($0) : $0.escaped(asASCII: true)
+    }
     return "'" + shown.joined() + (name.unicodeScalars.count > 64 ? "...'" : "'")
 }

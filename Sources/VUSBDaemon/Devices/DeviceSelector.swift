@@ -35,7 +35,8 @@ enum DeviceSelector: Hashable, Sendable {
     }
 
     private static func isInID(_ scalar: Unicode.Scalar) -> Bool {
-        scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-._".unicodeScalars.contains(scalar))
+        scalar.isASCII
+            && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-._".unicodeScalars.contains(scalar))
     }
 
     private static func hexadecimal(_ digits: Substring) -> UInt16? {

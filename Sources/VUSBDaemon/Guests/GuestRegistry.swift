@@ -30,7 +30,8 @@ struct GuestRegistry: Sendable {
     mutating func add(_ entry: GuestEntry) throws(Problem) {
         let name = entry.definition.name
         guard entries[name] == nil else {
-            throw Problem(.conflict, "there is a guest \(name) already", remedy: "choose another name, or remove it first")
+            throw Problem(
+                .conflict, "there is a guest \(name) already", remedy: "choose another name, or remove it first")
         }
         entries[name] = entry
     }
@@ -47,7 +48,8 @@ struct GuestRegistry: Sendable {
         switch entry.state {
         case .unloaded, .failed: entries[name] = nil
         case .loading, .loaded, .draining:
-            throw Problem(.conflict, "guest \(name) is \(entry.state.text)", remedy: "unload it first: vusbctl unload \(name)")
+            throw Problem(
+                .conflict, "guest \(name) is \(entry.state.text)", remedy: "unload it first: vusbctl unload \(name)")
         }
     }
 

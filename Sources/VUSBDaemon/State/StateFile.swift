@@ -76,7 +76,11 @@ struct StateFile: Sendable {
             guard version <= Self.version else { return .failure(tooNew(path, version)) }
             let contents = try decoder.decode(Contents.self, from: data)
             guard try checksum(contents.state) == contents.checksum else {
-                return .failure(USBError(.invalid, "\(path) was changed: its checksum (from byte \(offset(of: "\"checksum\"", in: data))) doesn't fit"))
+                return .failure(
+                    USBError(
+                        .invalid,
+                        "\(path) was changed: its checksum (from byte \(offset(of: "\"checksum\"", in: data))) doesn't fit"
+                    ))
             }
             return .success(contents.state)
         } catch {
@@ -106,7 +110,8 @@ struct StateFile: Sendable {
         @unknown default: return "\(error)"
         }
         let keys = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }
-        return keys.isEmpty ? context.debugDescription : "at \(keys.joined(separator: ".")): \(context.debugDescription)"
+        return keys.isEmpty
+            ? context.debugDescription : "at \(keys.joined(separator: ".")): \(context.debugDescription)"
     }
 
     // MARK: - Writing

@@ -27,10 +27,12 @@ struct OwnedDescriptor: ~Copyable, Sendable {
 func systemError(_ doing: String, _ code: Int32) -> USBError {
     let message = "\(doing) failed: \(errnoText(code))"
     switch code {
-    case EACCES, EPERM, EROFS: return USBError(.accessDenied, message, remedy: "run vusbd as root, or name a place that it may use")
+    case EACCES, EPERM, EROFS:
+        return USBError(.accessDenied, message, remedy: "run vusbd as root, or name a place that it may use")
     case ENOENT, ENOTDIR: return USBError(.notFound, message, remedy: "create the directory first")
     case ENOSPC, EDQUOT: return USBError(.io, message, remedy: "make room on that file system")
-    case EMFILE, ENFILE: return USBError(.io, message, remedy: "raise the limit of open files (LimitNOFILE= in the unit)")
+    case EMFILE, ENFILE:
+        return USBError(.io, message, remedy: "raise the limit of open files (LimitNOFILE= in the unit)")
     default: return USBError(.io, message)
     }
 }

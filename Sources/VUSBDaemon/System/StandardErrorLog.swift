@@ -4,7 +4,7 @@ internal import Foundation
 internal import Glibc
 package import Logging
 
-/// Writes one line a message to standard error: `level message key=value …`, with journald's priority before it where
+/// Writes one line a message to standard error: `level message key=value ...`, with journald's priority before it where
 /// journald reads (`JOURNAL_STREAM` is set), which adds the time itself.
 package struct StandardErrorLog: LogHandler {
     package var logLevel: Logger.Level

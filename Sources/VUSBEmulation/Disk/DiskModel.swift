@@ -33,7 +33,7 @@ package struct DiskModel: DeviceModel {
         let file: ImageFile
     }
 
-    private enum Phase: Sendable {
+    enum Phase: Sendable {
         /// A command wrapper is expected.
         case command
         /// Data to the host, then the status.
@@ -48,7 +48,7 @@ package struct DiskModel: DeviceModel {
         case invalid
     }
 
-    private struct DataStage: Sendable {
+    struct DataStage: Sendable {
         /// Nil where it's a part of the image.
         var reply: [UInt8]?
         var imageOffset: UInt64 = 0
@@ -71,12 +71,12 @@ package struct DiskModel: DeviceModel {
         static let maximumLUN: UInt8 = 0xfe
     }
 
-    private let image: ImageReference
-    private var disk: SCSIDisk
-    private var phase = Phase.command
-    private var status = StatusWrapper(tag: 0, residue: 0, status: .passed)
+    let image: ImageReference
+    var disk: SCSIDisk
+    var phase = Phase.command
+    var status = StatusWrapper(tag: 0, residue: 0, status: .passed)
     /// The stage whose job is under way.
-    private var stage: DataStage?
+    var stage: DataStage?
 
     init(image: ImageFile, serial: String) {
         self.image = ImageReference(file: image)
@@ -139,7 +139,7 @@ package struct DiskModel: DeviceModel {
     }
 
     /// `count` bytes are in the buffer.
-    private mutating func sent(
+    mutating func sent(
         _ count: Int,
         _ stage: DataStage,
         _ urb: inout URB,
@@ -202,7 +202,7 @@ package struct DiskModel: DeviceModel {
     }
 
     /// `count` bytes of the URB's are in the image.
-    private mutating func received(
+    mutating func received(
         _ count: Int,
         _ stage: DataStage,
         _ urb: borrowing URB,
@@ -241,177 +241,6 @@ package struct DiskModel: DeviceModel {
         return stage.endsEarly ? .complete(.stall) : .wait
     }
 
-    private mutating func takeCommand(
-        _ urb: borrowing URB,
-        _ moved: inout Int,
-        _ effects: inout Effects
-    ) -> Verdict<Job> {
-        let start = moved
-        let wrapper = urb.requestedLength - start == CommandWrapper.byteCount ? Self.wrapper(urb, from: start) : nil
-        moved = urb.requestedLength
-        guard let wrapper else {
-            phase = .invalid
-            effects.halt.insert(Self.input)
-            effects.halt.insert(Self.output)
-            return .complete(.success)
-        }
-        status = StatusWrapper(tag: wrapper.tag, residue: wrapper.dataLength, status: .passed)
-        effects.wake.insert(Self.input)
-        return begin(disk.execute(wrapper.command), wrapper, &effects)
-    }
-
-    private static func wrapper(_ urb: borrowing URB, from start: Int) -> CommandWrapper? {
-        switch urb.buffer {
-        case .some(let buffer):
-            buffer.withBytes(count: start + CommandWrapper.byteCount) { span in
-                CommandWrapper(span.extracting(start..<start + CommandWrapper.byteCount))
-            }
-        case .none: nil
-        }
-    }
-
-    // MARK: - What a command wants against what the host expects
-
-    private mutating func begin(
-        _ action: SCSIDisk.Action,
-        _ wrapper: CommandWrapper,
-        _ effects: inout Effects
-    ) -> Verdict<Job> {
-        switch action {
-        case .fail:
-            status.status = .failed
-            endWithoutData(wrapper, &effects)
-        case .finish: endWithoutData(wrapper, &effects)
-        case .synchronize(let ejects):
-            endWithoutData(wrapper, &effects)
-            phase = .working
-            return .perform(.synchronize(image, ejects: ejects))
-        case .send(let reply):
-            beginStage(wrapper, .in, UInt64(reply.count), &effects) { DataStage(reply: reply, total: $0, endsEarly: $1) }
-        case .read(let offset, let count):
-            beginStage(wrapper, .in, count, &effects) { DataStage(imageOffset: offset, total: $0, endsEarly: $1) }
-        case .write(let offset, let count, let isDurable):
-            beginStage(wrapper, .out, count, &effects) {
-                DataStage(imageOffset: offset, isDurable: isDurable, total: $0, endsEarly: $1)
-            }
-        }
-        return .complete(.success)
-    }
-
-    /// Cases 1, 4 and 9, and with a status of phase error also 8 and 10: nothing is moved; where the host expects data,
-    /// the endpoint is halted instead.
-    private mutating func endWithoutData(_ wrapper: CommandWrapper, _ effects: inout Effects) {
-        phase = .status
-        if wrapper.dataLength > 0 { effects.halt.insert(wrapper.direction == .in ? Self.input : Self.output) }
-    }
-
-    private mutating func beginStage(
-        _ wrapper: CommandWrapper,
-        _ direction: TransferDirection,
-        _ count: UInt64,
-        _ effects: inout Effects,
-        _ make: (_ total: UInt64, _ endsEarly: Bool) -> DataStage
-    ) {
-        let expected = UInt64(wrapper.dataLength)
-        guard count > 0 else { return endWithoutData(wrapper, &effects) }
-        guard expected > 0, wrapper.direction == direction else {
-            // Cases 2, 3, 8 and 10.
-            status.status = .phaseError
-            return endWithoutData(wrapper, &effects)
-        }
-        // Cases 7 and 13: as much as the host has room for, then a phase error.
-        if count > expected { status.status = .phaseError }
-        let stage = make(min(count, expected), count < expected)
-        if direction == .in {
-            status.residue = wrapper.dataLength - UInt32(truncatingIfNeeded: stage.total)
-            phase = .sending(stage)
-        } else {
-            phase = .receiving(stage)
-            effects.wake.insert(Self.output)
-        }
-    }
-
-    // MARK: - Jobs
-
-    package static func perform(_ job: Job, _ urb: inout URB, mayBlock: Bool) -> Int? {
-        let result: Int
-        switch job {
-        case .synchronize(let image, _):
-            guard mayBlock else { return nil }
-            return image.file.synchronize()
-        case .read(let piece):
-            guard let memory = unsafe urb.memory else { return -5 }
-            // SAFETY: position + count is at most requestedLength, which the buffer holds; the URB is this thread's.
-            result = unsafe piece.image.file.read(
-                into: memory + piece.position,
-                count: piece.count,
-                at: piece.offset,
-                mayBlock: mayBlock
-            )
-        case .write(let piece, let isDurable):
-            // A durable write always waits.
-            guard mayBlock || !isDurable else { return nil }
-            guard let memory = unsafe urb.memory else { return -5 }
-            // SAFETY: as above.
-            result = unsafe piece.image.file.write(
-                from: memory + piece.position,
-                count: piece.count,
-                at: piece.offset,
-                isDurable: isDurable,
-                mayBlock: mayBlock
-            )
-        }
-        // EAGAIN, EOPNOTSUPP, or only a part: all of it again, where it may wait.
-        return mayBlock || result == job.count ? result : nil
-    }
-
-    package mutating func performed(
-        _ job: Job,
-        result: Int,
-        on endpoint: EndpointDescriptor,
-        _ urb: inout URB,
-        moved: inout Int,
-        effects: inout Effects
-    ) -> Verdict<Job> {
-        switch job {
-        case .synchronize(_, let ejects):
-            phase = .status
-            effects.wake.insert(Self.input)
-            if result < 0 {
-                fail(.writeError)
-            } else if ejects {
-                disk.ejected()
-            }
-            return .complete(.success)
-        case .read(let piece):
-            guard let stage, result == piece.count else { return failed(.readError, .in, moved, &effects) }
-            return sent(result, stage, &urb, endpoint, &moved, &effects)
-        case .write(let piece, _):
-            guard let stage, result == piece.count else { return failed(.writeError, .out, moved, &effects) }
-            return received(result, stage, urb, endpoint, &moved, &effects)
-        }
-    }
-
-    private mutating func fail(_ sense: Sense) {
-        disk.fail(sense)
-        status.status = .failed
-    }
-
-    /// The image gave an error, or is shorter than it was: the data end with a halt.
-    private mutating func failed(
-        _ sense: Sense,
-        _ direction: TransferDirection,
-        _ moved: Int,
-        _ effects: inout Effects
-    ) -> Verdict<Job> {
-        if direction == .in, let stage { status.residue += UInt32(truncatingIfNeeded: stage.left) }
-        fail(sense)
-        phase = .status
-        effects.halt.insert(direction == .in ? Self.input : Self.output)
-        effects.wake.insert(Self.input)
-        return .complete(.stall)
-    }
-
     // MARK: - Recovery
 
     package mutating func control(
@@ -443,16 +272,6 @@ package struct DiskModel: DeviceModel {
         phase = .command
         stage = nil
         disk.reset()
-    }
-}
-
-extension DiskModel.Job {
-    /// Bytes that it's to move.
-    fileprivate var count: Int {
-        switch self {
-        case .read(let piece), .write(let piece, _): piece.count
-        case .synchronize: 0
-        }
     }
 }
 

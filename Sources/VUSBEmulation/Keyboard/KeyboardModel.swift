@@ -79,7 +79,8 @@ package struct KeyboardModel: DeviceModel {
 
     private static func name(_ character: Character) -> String {
         "\"\(character)\" ("
-            + character.unicodeScalars.map { "U+" + String($0.value, radix: 16, uppercase: true) }.joined(separator: " ")
+            + character.unicodeScalars.map { "U+" + String($0.value, radix: 16, uppercase: true) }.joined(
+                separator: " ")
             + ")"
     }
 

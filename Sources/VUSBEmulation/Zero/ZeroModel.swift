@@ -35,7 +35,8 @@ package struct ZeroModel: DeviceModel {
     }
 
     /// It always sends full packets: one that doesn't fit in what is left is babble.
-    private mutating func source(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<Never> {
+    private mutating func source(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<Never>
+    {
         guard urb.requestedLength % endpoint.maxPacketSize == 0 else {
             moved = urb.requestedLength / endpoint.maxPacketSize * endpoint.maxPacketSize
             guard fill(&urb, endpoint) else { return .complete(.noMemory) }
@@ -94,7 +95,9 @@ package struct ZeroModel: DeviceModel {
     }
 
     /// Every packet is full; every one that is sent is taken.
-    private mutating func isochronous(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<Never> {
+    private mutating func isochronous(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<
+        Never
+    > {
         guard endpoint.bEndpointAddress.direction == .out || fillPackets(&urb, endpoint) else {
             return .complete(.noMemory)
         }

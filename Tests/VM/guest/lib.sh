@@ -29,6 +29,15 @@ eventually() {
     done
 }
 
+# has_ended PID: gone, or a child that nobody has waited for yet, which has no command line any more.
+has_ended() { ! grep -q . "/proc/$1/cmdline"; }
+
+# ending PID: waits for a child as `wait` does, but not for ever.
+ending() {
+    eventually 30 has_ended "$1"
+    wait "$1"
+}
+
 # equal WHAT ACTUAL EXPECTED
 equal() { [ "$2" = "$3" ] || fail "$1: got '$2', expected '$3'"; }
 
@@ -103,15 +112,11 @@ start_vusbd() {
     watch_events
 }
 
-# has_ended PID: gone, or a child that nobody has waited for yet, which has no command line any more.
-has_ended() { ! grep -q . "/proc/$1/cmdline"; }
-
 # stop_vusbd: SIGTERM; it must end with 0, take its mount with it and leave no socket in the way.
 stop_vusbd() {
     [ -n "$vusbd_pid" ] || return 0
     kill -TERM "$vusbd_pid" || fail "vusbd is gone already"
-    eventually 30 has_ended "$vusbd_pid"
-    wait "$vusbd_pid"
+    ending "$vusbd_pid"
     equal "exit status of vusbd" $? 0
     vusbd_pid=
     ! grep -q ' /vusb ' /proc/mounts || fail "/vusb is still mounted after vusbd's end"

@@ -111,7 +111,7 @@ final class TestSource: DeviceEmulator {
                 DescriptorBytes.endpoint(0x02),
             ])
         // The bytes are constant but for the two numbers.
-        let descriptors = try! Descriptors(parsing: bytes)
+        guard let descriptors = try? Descriptors(parsing: bytes) else { fatalError("wrong bytes") }
         return DeviceRecord(id: DeviceID(id), source: "test", speed: .high, descriptors: descriptors, serial: serial)
     }
 }

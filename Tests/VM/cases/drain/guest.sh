@@ -21,7 +21,7 @@ must_exit() {
     equal "exit status of '$*' ($(cat /tmp/output))" $? "$must_status"
 }
 reader_ended() {
-    wait $reader && fail "$1: the blocked reader got something"
+    ending $reader && fail "$1: the blocked reader got something"
     grep -qwE 'ENODEV|EINTR' /tmp/reader-error || fail "$1: the blocked reader ended with $(cat /tmp/reader-error)"
 }
 
@@ -33,7 +33,7 @@ must_exit 4 vusbctl unload web1 --deadline 500ms
 equal "the guest's state" "$(cat /vusb/guests/web1/state)" loaded
 kill -0 $reader || fail "the reader is gone although nothing was taken"
 host type a
-wait $reader || fail "the reader after a refusal: $(cat /tmp/reader-error)"
+ending $reader || fail "the reader after a refusal: $(cat /tmp/reader-error)"
 equal "its report" "$(hexdump -v -e '8/1 "%02x"' /tmp/reports)" 0000040000000000
 urb read "$tree/ep/81" 8 >/tmp/reports || fail "the release of the key"
 
@@ -43,8 +43,8 @@ vusbctl detach "$keyboard" --deadline 30s >/tmp/detach 2>&1 8>&- &
 detaching=$!
 eventually 10 knows_device "$keyboard" changing
 host type b
-wait $detaching || fail "detach: $(cat /tmp/detach)"
-wait $reader || fail "the reader that got its report in time: $(cat /tmp/reader-error)"
+ending $detaching || fail "detach: $(cat /tmp/detach)"
+ending $reader || fail "the reader that got its report in time: $(cat /tmp/reader-error)"
 eventually 20 is_bound_to "$keyboard" 0 usbhid
 
 note "cancelled"

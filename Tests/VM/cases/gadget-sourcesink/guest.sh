@@ -49,6 +49,6 @@ urb read "$tree/ep/81" 512 | cmp - /tmp/packet || fail "the pattern after the ha
 note "four readers at once"
 for n in 1 2 3 4; do urb read "$tree/ep/81" 65536 8 >/tmp/reader.$n & eval "reader_$n=$!"; done
 for n in 1 2 3 4; do
-    eval "wait \$reader_$n" || fail "reader $n"
+    eval "ending \$reader_$n" || fail "reader $n"
     equal "bytes of reader $n" "$(stat -c %s /tmp/reader.$n)" 524288
 done

@@ -20,31 +20,43 @@ refusal_time() {
 }
 
 # lie WHAT OFFSET HEX: the offset is counted as in the `descriptors` file: 18 bytes of device descriptor come first.
+# Whether it is fast may be tried three times: on a machine under load nothing is within 100 ms each time.
 lie() {
     note "$1"
+    for lie_attempt in 1 2 3; do
+        plug_liar "$@"
+        [ "$lie_time" -gt 100 ] || return 0
+    done
+    fail "$1: refused only after $lie_time ms"
+}
+
+plug_liar() {
     liar /dev/gadget/dummy_udc "$3" >/tmp/liar 2>&1 8>&- &
     liar_pid=$!
     liar_id=$(wait_device 1209 0666)
     wait_known "$liar_id" refused
     lie_reason=$(vusbctl devices --json | jq -r --arg id "$liar_id" '.[] | select(.id == $id) | .reason')
-    echo "   $lie_reason"
     echo "$lie_reason" | grep -qw "$2" || fail "$1: the reason doesn't name offset $2: $lie_reason"
     eventually 5 had_event device-refused device "$liar_id"
     lie_time=$(refusal_time "$liar_id")
-    echo "   refused after $lie_time ms"
-    [ "$lie_time" -le 100 ] || fail "$1: refused only after $lie_time ms"
+    echo "   refused after $lie_time ms: $lie_reason"
     refused "refused|descriptor" vusbctl attach "$liar_id" web1
-
-    urb read "$tree/ep/81" 8 2 >/tmp/reports &
-    lie_reader=$!
-    eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight >= 1"'
-    host type a
-    wait $lie_reader || fail "$1: the keyboard is affected"
-    equal "the keyboard's reports" "$(hexdump -v -e '8/1 "%02x" " "' /tmp/reports)" "0000040000000000 0000000000000000 "
+    keyboard_works "$1"
 
     kill -KILL $liar_pid
     wait $liar_pid
-    eventually 20 sh -c "! vusbctl devices --json | jq -e --arg id $liar_id 'map(select(.id == \$id)) | length > 0'"
+    eventually 20 is_unknown "$liar_id"
+}
+
+is_unknown() { ! knows_device "$1"; }
+
+keyboard_works() {
+    urb read "$tree/ep/81" 8 2 >/tmp/reports &
+    works_reader=$!
+    eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight >= 1"'
+    host type a
+    ending $works_reader || fail "$1: the keyboard is affected"
+    equal "the keyboard's reports" "$(hexdump -v -e '8/1 "%02x" " "' /tmp/reports)" "0000040000000000 0000000000000000 "
 }
 
 # Linux cuts these three off where they become nonsense; what is left is shorter than its wTotalLength (byte 20) says.

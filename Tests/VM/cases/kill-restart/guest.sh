@@ -20,7 +20,7 @@ for round in 1 2 3; do
     reader=$!
     eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
     kill_vusbd
-    wait $reader && fail "the blocked reader got something"
+    ending $reader && fail "the blocked reader got something"
     grep -qwE 'ECONNABORTED|ENOTCONN|ENODEV|EIO' /tmp/reader-error || fail "the reader ended with: $(cat /tmp/reader-error)"
 
     start_vusbd

@@ -21,7 +21,7 @@ for n in 0 1 2 3 4 5 6 7 8 9; do
     eval "reader_$n=$!"
 done
 for n in 0 1 2 3 4 5 6 7 8 9; do
-    eval "wait \$reader_$n"
+    eval "ending \$reader_$n"
     equal "bytes of guest$n $(cat "/tmp/error.$n")" "$(cat "/tmp/sum.$n")" "$(host image_sum $n)"
 done
 

@@ -16,7 +16,7 @@ fails_with ENODEV urb read "$keyboard_tree/ep/81" 8 &
 reader=$!
 eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
 host unplug keyboard
-wait $reader || exit 1
+ending $reader || exit 1
 eventually 10 test ! -e "$keyboard_tree"
 bot "$stick_tree/ep/81" "$stick_tree/ep/02" read 0 16 | cmp - /dev/zero -n 8192 || fail "the stick is affected"
 
@@ -28,7 +28,7 @@ urb read "$keyboard_tree/ep/81" 8 >/tmp/report &
 reader=$!
 eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
 host type a
-wait $reader || fail "the keyboard doesn't work after its return"
+ending $reader || fail "the keyboard doesn't work after its return"
 equal "its report" "$(hexdump -v -e '8/1 "%02x"' /tmp/report)" 0000040000000000
 
 note "unplugged while a program reads without pause"
@@ -41,7 +41,7 @@ reader=$!
 eventually 20 test -e /tmp/went-round
 host unplug stick
 eventually 20 test ! -e /tmp/reading
-wait $reader
+ending $reader
 # The read in flight ends with ENODEV; the next open may find that the file is gone.
 grep -qwE 'ENODEV|ENOENT' /tmp/busy-error || fail "the busy reader ended with: $(cat /tmp/busy-error)"
 eventually 10 test ! -e "$stick_tree"

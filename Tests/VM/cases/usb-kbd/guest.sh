@@ -13,7 +13,7 @@ urb read "$tree/ep/81" 8 6 >/tmp/reports &
 reader=$!
 eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight >= 1"'
 host type a b ret
-wait $reader || fail "reading reports"
+ending $reader || fail "reading reports"
 equal "the reports" "$(hexdump -v -e '8/1 "%02x" " "' /tmp/reports)" \
     "0000040000000000 0000000000000000 0000050000000000 0000000000000000 0000280000000000 0000000000000000 "
 
@@ -27,7 +27,7 @@ urb read "$tree/ep/81" 8 1 >/tmp/reports &
 reader=$!
 eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
 host type c
-wait $reader || fail "reading after a cancelled URB"
+ending $reader || fail "reading after a cancelled URB"
 equal "the report" "$(hexdump -v -e '8/1 "%02x"' /tmp/reports)" 0000060000000000
 
 vusbctl detach "$keyboard" >/dev/null || fail "detach"

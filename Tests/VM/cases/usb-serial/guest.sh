@@ -24,7 +24,7 @@ read_line >/tmp/received &
 reader=$!
 eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
 host send "hello from the line"
-wait $reader
+ending $reader
 equal "the guest got" "$(cat /tmp/received)" "hello from the line"
 
 vusbctl detach "$converter" >/dev/null || fail "detach"
