@@ -25,7 +25,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+step() { printf '\n== %s\n' "$*"; }
 # Shows a command, then runs it; vusbctl by its short name.
 run() {
     printf '$ %s\n' "${*//"$work"/}"
@@ -66,7 +66,8 @@ run vusbctl load web1
 run vusbctl status
 
 step "What the guest sees: every endpoint is a file"
-(cd "$mount/guests" && find web1 | sort)
+(cd "$mount/guests" && find web1 -type f -path '*/devices/*' ! -path '*/ep/*' -o -print | sort)
+echo "… and in each device's directory its attributes, as in sysfs: $(cd "$mount/guests/web1/devices/1-1" && echo id* s* d*)"
 path_of() {
     "$vusbctl" guests --json | python3 -c 'import json, sys
 print(*(a["path"] for g in json.load(sys.stdin) for a in g["attachments"] if a["device"] == sys.argv[1]))' "$1"
@@ -76,9 +77,12 @@ disk_directory=$devices/$(path_of "$disk")
 serial_directory=$devices/$(path_of "$serial")
 
 step "A line through the serial port's endpoint files, and back"
-bulk() { for file in "$serial_directory"/ep/"$1"?; do echo "$file"; done | head -n 1; }
-echo "one write, one USB transfer" >"$(bulk 0 | sed 's/00$/02/')"
-head -c 64 "$(bulk 8)" | head -n 1
+cd "$serial_directory/ep"
+run ls
+echo '$ echo "one write, one USB transfer" >01; dd bs=64 count=1 <81'
+echo "one write, one USB transfer" >01
+dd bs=64 count=1 status=none <81
+cd "$here"
 
 step "A sector of the disk, by a bulk-only command sent with plain file I/O (read-sector.py)"
 for sector in 0 $(("$(grep -abo 'hello from' "$work/disk.img" | cut -d: -f1)" / 512)); do

@@ -22,7 +22,7 @@ fuzz_seconds=15
 suites='
 check      | 300  | Tests/check.sh
 release    | 1500 | swift build -c release --static-swift-stdlib --scratch-path .build-release
-unit       | 1500 | swift test --sanitize=thread --scratch-path .build-tsan
+unit       | 1500 | Tests/unit.sh
 filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
 fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'

@@ -18,7 +18,7 @@ package enum EmulationFuzzing {
         let speed = kind.speeds[Int(stream.byte()) % kind.speeds.count]
         // The descriptors are constants of ours.
         guard let blueprint = try? Blueprint(kind, speed: speed), let unit = makeUnit(kind, blueprint) else {
-            preconditionFailure("no device to drive")
+            preconditionFailure("no \(kind.name) to drive: errno \(errno)")
         }
         let session = FuzzSession(unit: unit, blueprint: blueprint)
         // More operations than that find nothing new, only more slowly.

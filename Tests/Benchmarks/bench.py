@@ -16,7 +16,7 @@ from measure import Row, Spread, allocations, compare
 from memory import DEVICES, GUESTS, memory
 from servers import CPUS, Failure, NullFile, Vusbd
 
-ROUNDS = 7
+ROUNDS = 11
 READERS = (1, 2, 4)
 OPERATIONS = ("read", "write")
 CLIENTS = (1, 8)

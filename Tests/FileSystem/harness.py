@@ -300,13 +300,15 @@ class SharedDaemon(Case):
             cls.vusbd.add_guest(name, **fields)
             cls.vusbd.load(name)
 
-    # Cleanups close the files; nothing may be left of them after that.
-    def doCleanups(self):
-        result = super().doCleanups()
+    def run(self, result=None):
+        # What is added first comes last: after the cleanups that close the files.
+        self.addCleanup(self.nothing_left)
+        return super().run(result)
+
+    def nothing_left(self):
         if self.vusbd.process.poll() is not None:
-            raise AssertionError(f"vusbd has ended: {self.vusbd.log.read_text(errors='replace')[-4000:]}")
+            self.fail(f"vusbd has ended: {self.vusbd.log.read_text(errors='replace')[-4000:]}")
         self.vusbd.until_in_flight(0)
-        return result
 
 
 def close_quietly(file):

@@ -2,6 +2,7 @@
 """Start, stop, kill and restart; many guests at once."""
 
 import errno
+import json
 import os
 import select
 import signal
@@ -201,6 +202,59 @@ class Kill(Case):
                 client.connect(str(vusbd.socket))
                 client.send(text)
         self.assertEqual(vusbd.ctl("GET", "/v1/status")["pid"], vusbd.pid)
+
+
+class Process(Case):
+    """A guest that is a process: its end is the guest's."""
+
+    def events(self, file, until_state):
+        """Reads a guest's events until it is in that state."""
+        while True:
+            for line in os.read(file, 65536).splitlines():
+                event = json.loads(line)
+                if event["type"] == "guest-state" and event["detail"] == until_state:
+                    return
+
+    def loaded(self):
+        vusbd = self.daemon("--emulate", "serial")
+        vusbd.add_guest("web1", devices=["emu-serial"])
+        process = subprocess.Popen(["sleep", "1000"])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        vusbd.wait(vusbd.ctl("POST", "/v1/guests/web1/load", {"process": process.pid}))
+        return vusbd, process
+
+    def test_its_end_unloads_the_guest_whatever_is_in_flight(self):
+        vusbd, process = self.loaded()
+        events = self.open(vusbd.guest("web1", "events"), os.O_RDONLY)
+        file = self.open(vusbd.endpoint("web1", "81"), os.O_RDONLY)
+        reader = Background(os.read, file, 512)
+        vusbd.until_in_flight(1)
+        process.kill()
+        Background(self.events, events, "unloaded").result()
+        with self.assertRaises(OSError):
+            reader.result()
+        self.assertEqual(vusbd.guest("web1", "state").read_text(), "unloaded\n")
+        self.assertEqual(vusbd.ctl("GET", "/v1/devices/emu-serial")["state"], "available")
+
+    def test_a_process_that_ends_while_vusbd_does_not_run(self):
+        vusbd, process = self.loaded()
+        vusbd.kill9()
+        process.kill()
+        process.wait()
+        vusbd.notifications.clear()
+        vusbd.start()
+        self.assertEqual(vusbd.guest("web1", "state").read_text(), "unloaded\n")
+        self.assertEqual(vusbd.stop(), 0)
+
+    def test_a_process_that_there_is_not(self):
+        vusbd = self.daemon()
+        vusbd.add_guest("web1")
+        process = subprocess.Popen(["true"])
+        process.wait()
+        load = lambda: vusbd.ctl("POST", "/v1/guests/web1/load", {"process": process.pid})
+        self.assertProblem(409, "conflict", load, mentions=[str(process.pid)])
+        self.assertEqual(vusbd.guest("web1", "state").read_text(), "unloaded\n")
 
 
 class Many(Case):

@@ -7,7 +7,7 @@ import signal
 import struct
 import threading
 
-from harness import Background, Child, SharedDaemon, until, wait_state
+from harness import Background, Case, Child, SharedDaemon, until, wait_state
 
 # Waits in one call; SIGUSR1 ends it. EINTR isn't retried where the handler raises.
 CALLER = """
@@ -166,3 +166,50 @@ class Signals(SharedDaemon):
             self.assertEqual(os.read(reader, 512), struct.pack("<I", number))
         disturber.result()
         self.assertGreater(caught, turns // 2)
+
+
+# Waits again and again, and is interrupted each time after another while; prints how often.
+STORM = """
+import os, signal, sys
+class Interrupted(Exception): pass
+def handle(number, frame): raise Interrupted
+signal.signal(signal.SIGALRM, handle)
+path, kind, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+file = os.open(path, os.O_RDONLY | (os.O_NONBLOCK if kind == "ahead" else 0))
+interrupted = 0
+for number in range(rounds):
+    try:
+        if kind == "ahead":
+            os.set_blocking(file, False)
+            try: os.read(file, 512)
+            except BlockingIOError: pass
+            os.set_blocking(file, True)
+        signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 17 * 0.0001)
+        os.read(file, 512)
+        signal.pause()
+    except Interrupted:
+        interrupted += 1
+print(interrupted)
+"""
+
+
+class Storm(Case):
+    def test_interrupts_on_all_reader_threads_at_once(self):
+        """F1-F6 with four reader threads: an interrupt and its request are on different ones."""
+        vusbd = self.daemon("--emulate", "serial", "--readers", "4")
+        vusbd.add_guest("web1", devices=["emu-serial"])
+        vusbd.load("web1")
+        places = [(vusbd.endpoint("web1", "81"), kind) for kind in ("read", "read", "ahead")]
+        places += [(vusbd.endpoint("web1", "82"), "read"), (vusbd.guest("web1", "events"), "read")]
+        children = [Child(STORM, path, kind, 400) for path, kind in places]
+        for child in children:
+            self.addCleanup(child.kill)
+        for child in children:
+            self.assertEqual(child.end(), "400\n")
+        vusbd.until_in_flight(0)
+        # Nobody is told of what was meant for another.
+        writer = self.open(vusbd.endpoint("web1", "01"), os.O_WRONLY)
+        reader = self.open(vusbd.endpoint("web1", "81"), os.O_RDONLY)
+        os.write(writer, b"calm")
+        self.assertEqual(os.read(reader, 512), b"calm")
+        self.assertEqual(vusbd.stop(), 0)

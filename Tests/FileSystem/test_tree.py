@@ -169,6 +169,24 @@ class Changes(SharedDaemon):
         self.assertEqual(self.vusbd.attach(first, "numbers")["path"], "1-1")
         self.vusbd.detach(second)
 
+    def test_a_device_that_is_plugged_in_again_is_back_with_its_numbers(self):
+        device = self.guest_with_zero("replug")
+        other = self.vusbd.emulate("zero,name=replug-two")
+        self.addCleanup(self.vusbd.unplug, other)
+        self.vusbd.load("replug")
+        events = self.open(self.vusbd.guest("replug", "events"), os.O_RDONLY)
+        self.vusbd.unplug(device)
+        self.assertEqual(os.listdir(self.vusbd.guest("replug", "devices")), [])
+        # Its place is kept for it.
+        self.assertEqual(self.vusbd.attach(other, "replug")["path"], "1-2")
+        self.assertEqual(self.vusbd.emulate("zero,name=replug"), device)
+        found = []
+        while [event["type"] for event in found] != ["detached", "attached", "attached"]:
+            found += [json.loads(line) for line in Background(os.read, events, 65536).result().splitlines()]
+        self.assertEqual([event["path"] for event in found], ["1-1", "1-2", "1-1"])
+        file = self.open(self.vusbd.endpoint("replug", "81"), os.O_RDONLY)
+        self.assertEqual(os.read(file, 512), bytes(512))
+
     def test_directory_that_is_open_stays_as_it_was_and_a_new_one_shows_what_is(self):
         device = self.guest_with_zero("opened")
         self.vusbd.load("opened")

@@ -82,11 +82,11 @@ import Testing
         let begin = ContinuousClock.now
         let kept = KeptConnection()
         try await ServerFixture.with {
-            $0.patience = .seconds(60)
+            $0.patience = .seconds(600)
         } _: { fixture in
             await kept.keep(try await Self.listen(fixture))
         }
-        #expect(ContinuousClock.now - begin < .seconds(30))
+        #expect(ContinuousClock.now - begin < .seconds(300))
         #expect(await kept.connection?.receive().hasSuffix("0\r\n\r\n") == true)
     }
 

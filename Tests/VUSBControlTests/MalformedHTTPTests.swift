@@ -66,7 +66,8 @@ import VUSBControl
             let connection = try RawConnection(fixture.socketPath)
             await connection.send("POST /v1/guests HTTP/1.1\r\nContent-Length: 50\r\n\r\n{\"na")
             _ = await connection.receive()  // Returns when the server closes.
-            #expect(try await fixture.client.guests().isEmpty)
+            // Asked directly: on a busy machine a second connection may be cut off too.
+            #expect(await fixture.service.guests().isEmpty)
         }
     }
 
@@ -74,12 +75,13 @@ import VUSBControl
         let begin = ContinuousClock.now
         try await ServerFixture.with {
             $0.patience = .milliseconds(50)
+            $0.idleTimeout = .seconds(600)
         } _: { fixture in
             let connection = try RawConnection(fixture.socketPath)
             await connection.send("POST /v1/guests HTTP/1.1\r\nContent-Length: 50\r\n\r\n{\"na")
             _ = try await fixture.client.status()
         }
-        #expect(ContinuousClock.now - begin < .seconds(30))
+        #expect(ContinuousClock.now - begin < .seconds(300))
     }
 
     @Test func requestsInARowOnOneConnectionAreAnsweredInOrder() async throws {

@@ -72,7 +72,7 @@ import VUSBControl
     @Test func serverThatStopsDoesNotSitOutAWait() async throws {
         let begin = ContinuousClock.now
         try await ServerFixture.with {
-            $0.patience = .seconds(60)
+            $0.patience = .seconds(600)
         } _: { fixture in
             let load = try await Self.heldLoad(fixture)
             let connection = try RawConnection(fixture.socketPath)

@@ -7,7 +7,7 @@ import VUSBCore
 
 @Suite("The bytes of a write")
 struct WriteDataTests {
-    /// Calls `body` with `count` bytes that lie behind a header in a reader's request buffer, as libfuse hands them over.
+    /// Calls `body` with `count` bytes that lie behind a header in a reader's request buffer, as libfuse has them.
     private func withRequest(_ count: Int, pool: BufferPool, _ body: (borrowing WriteData, [UInt8]) -> Void) {
         let request = RequestBuffer(pool: pool)
         // A FUSE write's header: 40 + 40 bytes.

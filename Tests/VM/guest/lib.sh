@@ -5,8 +5,10 @@ set -u
 
 note() { echo "-- $*"; }
 
+# Also from within $(…) and from a background job, which end alone then: finish sees that there was a failure.
 fail() {
-    echo "FAILED: $*"
+    echo "FAILED: $*" >/dev/console
+    touch /run/failed
     exit 1
 }
 
@@ -174,6 +176,7 @@ idle() { vusbctl status --json | jq -e '.urbsInFlight == 0'; }
 
 # finish: what must hold at the end of every case. Called by /init.
 finish() {
+    [ ! -e /run/failed ] || exit 1
     [ -n "$vusbd_pid" ] || return 0
     eventually 10 idle
     stop_vusbd

@@ -108,7 +108,10 @@ if [[ -z $reported ]]; then
 fi
 wait_power_off || conclude "the guest did not power off"
 complaint=$(grep -m1 -aE 'BUG:|WARNING: |Oops|general protection fault|Kernel panic|KASAN|hung_task|blocked for more than' "$log")
-[[ $reported == 0 ]] || conclude "$(grep -a '^FAILED: ' "$log" | tail -n 1 | tr -d '\r')"
+if [[ $reported != 0 ]]; then
+    reason=$(grep -a '^FAILED: ' "$log" | tail -n 1 | tr -d '\r')
+    conclude "${reason:-ended with status $reported}"
+fi
 [[ -z $complaint ]] || conclude "the kernel complained: $complaint"
 verify >"$work/verify.log" 2>&1 || conclude "$(tail -n 1 "$work/verify.log")"
 conclude ""

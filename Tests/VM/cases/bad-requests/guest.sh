@@ -5,11 +5,11 @@ gadget_controllers 1
 gadget_create zero 0525 a4a0 ZERO1
 gadget_function zero SourceSink.0 pattern=0
 gadget_plug zero 0
-zero=$(wait_device 0525 a4a0)
+zero=$(wait_device 0525 a4a0) || exit 1
 start_vusbd
 wait_known "$zero" available
 make_guest web1
-tree=$(lend "$zero" web1)
+tree=$(lend "$zero" web1) || exit 1
 works() {
     urb control "$tree/ep/00" 8006000100001200 18 >/tmp/device || fail "endpoint 0 $1"
     head -c 18 "$tree/descriptors" | cmp - /tmp/device || fail "the device descriptor $1"

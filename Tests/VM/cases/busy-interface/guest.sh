@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # What can't be had: a disk that the host itself has mounted, an interface that another program holds, a node that is
 # missing. Each attach is refused, names the device, and leaves it and the others as they were.
-stick=$(wait_device 46f4 0001)
-keyboard=$(wait_device 0627 0001)
+stick=$(wait_device 46f4 0001) || exit 1
+keyboard=$(wait_device 0627 0001) || exit 1
 node=$(usb_node "$stick")
 start_vusbd
 wait_known "$stick" available
@@ -43,10 +43,10 @@ lend "$stick" web1 >/dev/null
 vusbctl detach "$stick" >/dev/null || fail "detach after the holder ended"
 
 note "the node is missing"
-numbers=$(stat -c '0x%t 0x%T' "$node")
-rm "$node"
+numbers=$(tr : ' ' <"/sys/bus/usb/devices/$stick/dev")
+rm "$node" || fail "rm $node"
 refused "$stick" vusbctl attach "$stick" web1
 others_work
-mknod "$node" c $numbers
+mknod "$node" c $numbers || fail "mknod $node c $numbers"
 lend "$stick" web1 >/dev/null
 vusbctl detach "$stick" >/dev/null || fail "detach after the node's return"

@@ -2,7 +2,7 @@
 # A device is taken from a guest whose reader is blocked: refused at the deadline with all as it was, or cancelled if
 # that is asked for; vusbd's stop cancels, too. The host's driver has the device each time.
 modprobe -a usbhid hid_generic
-keyboard=$(wait_device 0627 0001)
+keyboard=$(wait_device 0627 0001) || exit 1
 start_vusbd
 wait_known "$keyboard" available
 make_guest web1
@@ -26,7 +26,7 @@ reader_ended() {
 }
 
 note "refused at the deadline"
-tree=$(lend "$keyboard" web1)
+tree=$(lend "$keyboard" web1) || exit 1
 block_reader
 must_exit 4 vusbctl detach "$keyboard" --deadline 500ms
 must_exit 4 vusbctl unload web1 --deadline 500ms
@@ -48,7 +48,7 @@ ending $reader || fail "the reader that got its report in time: $(cat /tmp/reade
 eventually 20 is_bound_to "$keyboard" 0 usbhid
 
 note "cancelled"
-tree=$(lend "$keyboard" web1)
+tree=$(lend "$keyboard" web1) || exit 1
 block_reader
 must_exit 0 vusbctl unload web1 --deadline 500ms --cancel
 reader_ended "unload --cancel"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The host's own driver has the device again after each way of giving it back: detach, unload, vusbd's stop.
 modprobe -a usb_storage sd_mod vfat
-stick=$(wait_device 46f4 0001)
-payload_sum=$(host payload_sum)
+stick=$(wait_device 46f4 0001) || exit 1
+payload_sum=$(host payload_sum) || exit 1
 mkdir -p /mnt
 
 # The host's kernel can use the disk, and the file in it is whole.
@@ -20,7 +20,7 @@ wait_known "$stick" available
 make_guest web1
 
 for round in 1 2 3; do
-    tree=$(lend "$stick" web1)
+    tree=$(lend "$stick" web1) || exit 1
     eventually 10 test ! -b /dev/sda
     bot "$tree/ep/81" "$tree/ep/02" capacity >/dev/null || fail "the guest can't use it in round $round"
     vusbctl detach "$stick" >/dev/null || fail "detach in round $round"

@@ -5,11 +5,11 @@ gadget_controllers 1
 gadget_create zero 0525 a4a0 ZERO1
 gadget_function zero SourceSink.0 pattern=1
 gadget_plug zero 0
-zero=$(wait_device 0525 a4a0)
+zero=$(wait_device 0525 a4a0) || exit 1
 start_vusbd
 wait_known "$zero" available
 make_guest web1
-tree=$(lend "$zero" web1)
+tree=$(lend "$zero" web1) || exit 1
 
 # Pattern 1 of the gadget: byte i of each packet is i mod 63.
 for i in $(seq 0 62); do printf "\\$(printf %03o "$i")"; done >/tmp/cycle

@@ -7,12 +7,12 @@ gadget_controllers 1
 gadget_create disk 1d6b 0104 DISK1
 gadget_function disk mass_storage.0 lun.0/removable=1 lun.0/file=/tmp/backing
 gadget_plug disk 0
-disk=$(wait_device 1d6b 0104)
+disk=$(wait_device 1d6b 0104) || exit 1
 eventually 20 test -b /dev/sda
 start_vusbd
 wait_known "$disk" available
 make_guest web1
-tree=$(lend "$disk" web1)
+tree=$(lend "$disk" web1) || exit 1
 
 # The gadget numbers its endpoints by itself.
 for file in "$tree"/ep/*; do

@@ -5,11 +5,11 @@ modprobe dummy_hcd is_high_speed=1 is_super_speed=0 num=1
 modprobe gadgetfs
 mkdir -p /dev/gadget
 mount -t gadgetfs gadgetfs /dev/gadget
-keyboard=$(wait_device 0627 0001)
+keyboard=$(wait_device 0627 0001) || exit 1
 start_vusbd
 wait_known "$keyboard" available
 make_guest web1
-tree=$(lend "$keyboard" web1)
+tree=$(lend "$keyboard" web1) || exit 1
 
 # refusal_time DEVICE: milliseconds from the making of its node to the event that says that it is refused.
 # By its path, for the shell would take its own stat, which knows no fractions.
@@ -33,7 +33,7 @@ lie() {
 plug_liar() {
     liar /dev/gadget/dummy_udc "$3" >/tmp/liar 2>&1 8>&- &
     liar_pid=$!
-    liar_id=$(wait_device 1209 0666)
+    liar_id=$(wait_device 1209 0666) || exit 1
     wait_known "$liar_id" refused
     lie_reason=$(vusbctl devices --json | jq -r --arg id "$liar_id" '.[] | select(.id == $id) | .reason')
     echo "$lie_reason" | grep -qw "$2" || fail "$1: the reason doesn't name offset $2: $lie_reason"

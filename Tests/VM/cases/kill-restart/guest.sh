@@ -2,15 +2,15 @@
 # kill -9 of vusbd with devices attached and a reader blocked: the reader ends, and after a restart on the same mount
 # point the guest has its devices, with the same numbers, and they work.
 modprobe -a usb_storage sd_mod
-stick=$(wait_device 46f4 0001)
-keyboard=$(wait_device 0627 0001)
-image_sum=$(host image_sum)
+stick=$(wait_device 46f4 0001) || exit 1
+keyboard=$(wait_device 0627 0001) || exit 1
+image_sum=$(host image_sum) || exit 1
 start_vusbd
 wait_known "$stick" available
 wait_known "$keyboard" available
 make_guest web1
 lend "$keyboard" web1 >/dev/null
-tree=$(lend "$stick" web1)
+tree=$(lend "$stick" web1) || exit 1
 keyboard_tree=$(attachment web1 "$keyboard")
 numbers=$(cat "$tree/dev" "$keyboard_tree/dev")
 

@@ -8,7 +8,7 @@ eventually 30 ten_known
 
 # VID:PID alone names ten devices: it is refused, with the candidates.
 vusbctl guest add lonely >/dev/null && vusbctl load lonely >/dev/null || fail "guest lonely"
-refused STICK7 vusbctl attach 46f4:0001 lonely
+refused "$(usb_device 46f4 0001)" vusbctl attach 46f4:0001 lonely
 
 for n in 0 1 2 3 4 5 6 7 8 9; do
     make_guest "guest$n"

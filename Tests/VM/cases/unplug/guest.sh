@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A device is pulled out in the middle of a read, blocked or busy: ENODEV, its directory goes, others are unaffected;
 # plugged in again it comes back to its guest by itself.
-keyboard=$(wait_device 0627 0001)
-stick=$(wait_device 46f4 0001)
+keyboard=$(wait_device 0627 0001) || exit 1
+stick=$(wait_device 46f4 0001) || exit 1
 start_vusbd
 wait_known "$keyboard" available
 wait_known "$stick" available

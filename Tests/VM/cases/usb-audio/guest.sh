@@ -2,12 +2,12 @@
 # QEMU's usb-audio: isochronous OUT. The endpoint file appears with alternate setting 1 and goes with 0; what is
 # written to it is played.
 modprobe snd_usb_audio
-audio=$(wait_device 46f4 0002)
+audio=$(wait_device 46f4 0002) || exit 1
 eventually 20 is_bound_to "$audio" 1 snd-usb-audio
 start_vusbd
 wait_known "$audio" available
 make_guest web1
-tree=$(lend "$audio" web1)
+tree=$(lend "$audio" web1) || exit 1
 
 [ ! -e "$tree/ep/01" ] || fail "the endpoint is there before its alternate setting is chosen"
 # SET_INTERFACE: interface 1, alternate setting 1.

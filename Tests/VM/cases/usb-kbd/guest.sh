@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # QEMU's usb-kbd: keys pressed on the host's side arrive as interrupt reports.
 modprobe -a usbhid hid_generic
-keyboard=$(wait_device 0627 0001)
+keyboard=$(wait_device 0627 0001) || exit 1
 eventually 20 is_bound_to "$keyboard" 0 usbhid
 start_vusbd
 wait_known "$keyboard" available
 make_guest web1
-tree=$(lend "$keyboard" web1)
+tree=$(lend "$keyboard" web1) || exit 1
 
 # Usage codes of the HID usage tables: a is 04, b 05, Enter 28. Each report is 8 bytes; each release is one, too.
 urb read "$tree/ep/81" 8 6 >/tmp/reports &

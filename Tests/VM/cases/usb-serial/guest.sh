@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # QEMU's usb-serial, an FTDI converter: bytes go both ways between the endpoint files and the host's end of the line.
 modprobe ftdi_sio
-converter=$(wait_device 0403 6001)
+converter=$(wait_device 0403 6001) || exit 1
 eventually 20 is_bound_to "$converter" 0 ftdi_sio
 start_vusbd
 wait_known "$converter" available
 make_guest web1
-tree=$(lend "$converter" web1)
+tree=$(lend "$converter" web1) || exit 1
 equal "the kernel's driver" "$(driver_of "$converter" 0)" usbfs
 
 note "from the guest to the line"

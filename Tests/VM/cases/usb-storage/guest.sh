@@ -2,15 +2,15 @@
 # QEMU's usb-storage: the bytes of a FAT image and of a file in it, read through endpoint files, equal the host's;
 # sectors written through them reach the image.
 modprobe -a usb_storage sd_mod vfat
-stick=$(wait_device 46f4 0001)
+stick=$(wait_device 46f4 0001) || exit 1
 eventually 20 test -b /dev/sda
-image_sum=$(host image_sum)
-payload_sum=$(host payload_sum)
+image_sum=$(host image_sum) || exit 1
+payload_sum=$(host payload_sum) || exit 1
 
 start_vusbd
 wait_known "$stick" available
 make_guest web1
-tree=$(lend "$stick" web1)
+tree=$(lend "$stick" web1) || exit 1
 equal "its idVendor" "$(cat "$tree/idVendor")" 46f4
 equal "its serial number" "$(cat "$tree/serial")" STICK1
 cmp "$tree/descriptors" "/sys/bus/usb/devices/$stick/descriptors" || fail "descriptors differ from sysfs"

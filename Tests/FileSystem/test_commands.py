@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest's whole life by vusbctl, and the same by curl alone."""
+
+import json
+import os
+import select
+import subprocess
+
+from harness import PATIENCE, VUSBCTL, SharedDaemon
+
+
+class Vusbctl(SharedDaemon):
+    arguments = ["--emulate", "serial", "--emulate", "zero,name=zero"]
+
+    def run_vusbctl(self, *arguments, code=0):
+        result = self.vusbd.vusbctl(*arguments)
+        self.assertEqual(result.returncode, code, f"{arguments}: {result.stdout}{result.stderr}")
+        return result.stdout
+
+    def read_json(self, *arguments):
+        return json.loads(self.run_vusbctl(*arguments, "--json"))
+
+    def test_a_guests_life(self):
+        self.run_vusbctl("guest", "add", "web1", "--owner", "12001", "--file-mode", "0640", "--device", "emu-serial")
+        self.assertEqual(self.vusbd.guest("web1").stat().st_uid, 12001)
+        self.run_vusbctl("load", "web1")
+        self.run_vusbctl("attach", "0525:a4a0", "web1")
+        [guest] = [guest for guest in self.read_json("guests") if guest["name"] == "web1"]
+        self.assertEqual([held["device"] for held in guest["attachments"]], ["emu-serial", "emu-zero"])
+        self.assertEqual(self.read_json("status")["attachments"], 2)
+        states = {device["id"]: device["state"] for device in self.read_json("devices")}
+        self.assertEqual(states, {"emu-serial": "attached", "emu-zero": "attached"})
+        for table in (("devices",), ("guests",), ("status",)):
+            self.assertIn("emu-zero", self.run_vusbctl(*table))
+        self.run_vusbctl("detach", "emu-zero")
+        self.run_vusbctl("unload", "web1")
+        self.assertEqual(self.vusbd.guest("web1", "state").read_text(), "unloaded\n")
+        self.run_vusbctl("guest", "rm", "web1")
+        self.assertFalse(self.vusbd.guest("web1").exists())
+
+    def test_emulate_and_unplug(self):
+        self.assertEqual(self.run_vusbctl("emulate", "zero,name=late"), "emu-late\n")
+        self.run_vusbctl("unplug", "emu-late")
+        self.run_vusbctl("unplug", "emu-late", code=1)
+
+    def test_a_device_is_given_back_reset(self):
+        self.run_vusbctl("guest", "add", "resets")
+        self.run_vusbctl("load", "resets")
+        self.run_vusbctl("attach", "emu-zero", "resets")
+        file = self.open(self.vusbd.endpoint("resets", "00"), os.O_RDWR)
+        os.write(file, bytes([1, 11, 2, 0, 0, 0, 0, 0]))  # SET_INTERFACE, alternate setting 2
+        steps = [step["name"] for step in self.read_json("detach", "emu-zero")["steps"]]
+        self.assertIn("reset emu-zero", steps)
+        # Who has it next finds it as it was plugged in.
+        self.run_vusbctl("attach", "emu-zero", "resets")
+        self.assertEqual(set(os.listdir(self.vusbd.guest("resets", "devices", "1-1", "ep"))), {"00", "81", "02"})
+        self.run_vusbctl("unload", "resets")
+        self.run_vusbctl("guest", "rm", "resets")
+
+    def test_watch_tells_of_events_as_they_happen(self):
+        command = [VUSBCTL, "watch", "--json", "--socket", self.vusbd.socket]
+        watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.stdout.close)
+        self.addCleanup(watch.wait, PATIENCE)
+        self.addCleanup(watch.kill)
+        names, types = [], []
+        # Whether it listens already only shows by what it prints: a guest after the other, until it does.
+        while not types:
+            names.append(f"watched-{len(names)}")
+            self.vusbd.add_guest(names[-1])
+            if select.select([watch.stdout], [], [], 0.05)[0]:
+                event = json.loads(watch.stdout.readline())
+                types.append((event["type"], event["guest"]))
+        self.assertEqual(types[0], ("guest-added", types[0][1]))
+        for name in names:
+            self.vusbd.ctl("DELETE", f"/v1/guests/{name}")
+        while ("guest-removed", names[-1]) not in types:
+            event = json.loads(watch.stdout.readline())
+            types.append((event["type"], event["guest"]))
+
+    def test_doctor_looks_at_the_mount(self):
+        findings = self.read_json("doctor")
+        self.assertTrue(findings)
+        for finding in findings:
+            self.assertIn(finding["level"], ("ok", "warning", "error"))
+            self.assertTrue(finding["level"] == "ok" or finding.get("remedy"), finding)
+
+
+class Curl(SharedDaemon):
+    arguments = ["--emulate", "serial"]
+
+    def curl(self, method, path, body=None):
+        command = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--request", method]
+        command += ["--unix-socket", self.vusbd.socket]
+        if body is not None:
+            command += ["--json", body]
+        result = subprocess.run([*command, "http://localhost" + path], capture_output=True, text=True, timeout=30)
+        self.assertEqual(result.returncode, 0, result)
+        return json.loads(result.stdout) if result.stdout else None
+
+    def follow(self, operation):
+        ended = self.curl("GET", f"/v1/operations/{operation['id']}?wait=10")
+        self.assertEqual(ended["state"], "succeeded", ended)
+
+    def test_curl_alone_can_do_all_of_it(self):
+        self.curl("POST", "/v1/guests", '{"name": "web1"}')
+        self.follow(self.curl("POST", "/v1/guests/web1/load"))
+        self.follow(self.curl("POST", "/v1/devices/0525%3Aa4a7/attach", '{"guest": "web1"}'))
+        self.assertTrue(self.vusbd.endpoint("web1", "81").exists())
+        self.follow(self.curl("POST", "/v1/devices/emu-serial/detach", "{}"))
+        self.follow(self.curl("POST", "/v1/guests/web1/unload", '{"deadlineSeconds": 1, "onDeadline": "cancel"}'))
+        self.curl("DELETE", "/v1/guests/web1")
+        self.assertEqual(self.curl("GET", "/v1/guests"), [])
