@@ -112,14 +112,19 @@ class Comparison:
 
 
 def compare(programs, servers, rows, rounds):
-    """Measures each row on each server in turn, `rounds` times, and begins each round with another server."""
+    """Measures each row on each server in turn, `rounds` times."""
     comparisons = [Comparison(row, {server.name: [] for server in servers}) for row in rows]
+    extend(programs, servers, comparisons, rounds)
+    return comparisons
+
+
+def extend(programs, servers, comparisons, rounds):
+    """Adds samples; each round begins with another server."""
     for number in range(rounds):
         order = servers[number % len(servers):] + servers[:number % len(servers)]
         for comparison in comparisons:
             for server in order:
                 comparison.samples[server.name].append(measure(programs, server, comparison.row))
-    return comparisons
 
 
 def allocations(programs, server, row, least):
