@@ -8,7 +8,7 @@ internal import VUSBCore
 /// setup packet for IN is kept, and the next read carries it out and gets its data. Each opener has its own.
 ///
 /// Concurrency model: as `InEndpointFile`; the setup packet kept is in one `Mutex`.
-final class ControlFile: OpenFile, URBHandler {
+final class ControlFile: TransferFile {
     private enum State: Equatable {
         case idle
         /// An IN transfer that the next read carries out.
@@ -17,10 +17,10 @@ final class ControlFile: OpenFile, URBHandler {
         case answered
     }
 
-    private let id: FileHandleID
-    private let device: VirtualDevice
+    let id: FileHandleID
+    let device: VirtualDevice
+    let pending = PendingReplies()
     private let openFiles: OpenFileCount
-    private let pending = PendingReplies()
     private let state = Mutex(State.idle)
 
     init(id: FileHandleID, attachment: NodeTree.Attachment) {
@@ -66,11 +66,8 @@ final class ControlFile: OpenFile, URBHandler {
         submit(reply, setup, buffer)
     }
 
-    func abandon() { pending.answerAll(ENODEV) }
-
-    func interrupted(_ request: UInt) {
-        if case .cancel(let token) = pending.interrupted(request) { device.cancel(token) }
-    }
+    /// None is ever parked here.
+    func forget(_ key: PendingReplies.Key) {}
 
     func closed() { openFiles.decrement() }
 
@@ -83,12 +80,7 @@ final class ControlFile: OpenFile, URBHandler {
             length: Int(setup.wLength),
             handler: self
         )
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        if let reply = pending.beginSubmit(key) { return reply.error(EINTR) }
-        let token = device.submit(urb.with(context: key))
-        if pending.submitted(key, token) { device.cancel(token) }
+        submit(reply, urb)
     }
 
     func urbCompleted(_ urb: consuming URB) {

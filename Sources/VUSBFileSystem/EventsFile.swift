@@ -8,7 +8,7 @@ internal import VUSBCore
 ///
 /// Concurrency model: reader threads read and poll, the control plane's appends wake them; the position and the
 /// waiting are in one `Mutex`, held across no call out. Lock order: this one, then the log's.
-final class EventsFile: OpenFile {
+final class EventsFile: WaitingFile {
     fileprivate struct State: ~Copyable {
         var position: UInt64
         /// The rest of a line that was longer than the read.
@@ -17,9 +17,9 @@ final class EventsFile: OpenFile {
         var poller: PollHandle?
     }
 
-    private let id: FileHandleID
+    let id: FileHandleID
     private let log: EventLog
-    private let pending = PendingReplies()
+    let pending = PendingReplies()
     private let state: Mutex<State>
     private let observer = Mutex<UInt64?>(nil)
 
@@ -34,14 +34,7 @@ final class EventsFile: OpenFile {
     func read(_ reply: consuming sending FUSEReply, size: Int, offset: Int64, isNonblocking: Bool) {
         if let bytes = state.withLock({ $0.next(size, of: log) }) { return reply.data(bytes) }
         if isNonblocking { return reply.error(EAGAIN) }
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        state.withLock { $0.waiting.append((key, size)) }
-        if let reply = pending.park(key) {
-            forget(key)
-            return reply.error(EINTR)
-        }
+        park(reply) { key in state.withLock { $0.waiting.append((key, size)) } }
         // Something may have come before the request was parked.
         changed()
     }
@@ -55,22 +48,17 @@ final class EventsFile: OpenFile {
         reply.poll(hasNext ? PollEvents.readable : 0)
     }
 
-    func abandon() { pending.answerAll(ENODEV) }
-
-    func interrupted(_ request: UInt) {
-        guard case .answer(let reply, let key) = pending.interrupted(request) else { return }
-        forget(key)
-        reply.error(EINTR)
-    }
-
     func closed() {
         if let observation = observer.withLock({ $0.take() }) { log.removeObserver(observation) }
         state.withLock { $0.poller = nil }
     }
 
-    private func forget(_ key: PendingReplies.Key) {
+    func forget(_ key: PendingReplies.Key) {
         state.withLock { state in state.waiting.removeAll { $0.key == key } }
     }
+
+    /// No URB ever waits here.
+    func cancel(_ token: URBToken) {}
 
     /// Answers those who wait, in order, as far as there is something to say.
     private func changed() {

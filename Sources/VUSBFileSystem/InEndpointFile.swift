@@ -11,7 +11,7 @@ internal import VUSBCore
 ///
 /// Concurrency model: reader threads read and poll, the source's threads complete. `pending` decides who answers a
 /// request; the URB ahead and who waits for it are in one `Mutex`, held across no call out.
-final class InEndpointFile: OpenFile, URBHandler {
+final class InEndpointFile: TransferFile {
     private enum Ahead {
         case none
         case inFlight(URBToken)
@@ -30,11 +30,11 @@ final class InEndpointFile: OpenFile, URBHandler {
         var isClosed = false
     }
 
-    private let id: FileHandleID
-    private let device: VirtualDevice
+    let id: FileHandleID
+    let device: VirtualDevice
+    let pending = PendingReplies()
     private let address: EndpointAddress
     private let openFiles: OpenFileCount
-    private let pending = PendingReplies()
     private let state: Mutex<State>
 
     /// The context of the URB ahead; keys of pending replies are never 0.
@@ -80,16 +80,8 @@ final class InEndpointFile: OpenFile, URBHandler {
         reply.poll(readiness())
     }
 
-    func abandon() { pending.answerAll(ENODEV) }
-
-    func interrupted(_ request: UInt) {
-        switch pending.interrupted(request) {
-        case .nothing: break
-        case .cancel(let token): device.cancel(token)
-        case .answer(let reply, let key):
-            state.withLock { state in state.waiting.removeAll { $0.key == key } }
-            reply.error(EINTR)
-        }
+    func forget(_ key: PendingReplies.Key) {
+        state.withLock { state in state.waiting.removeAll { $0.key == key } }
     }
 
     func closed() {
@@ -111,12 +103,7 @@ final class InEndpointFile: OpenFile, URBHandler {
         guard let urb = InTransfer.urb(device, address, size: size, handler: self) else {
             return reply.error(ENOMEM)
         }
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        if let reply = pending.beginSubmit(key) { return reply.error(EINTR) }
-        let token = device.submit(urb.with(context: key))
-        if pending.submitted(key, token) { device.cancel(token) }
+        submit(reply, urb)
     }
 
     func urbCompleted(_ urb: consuming URB) {
@@ -137,11 +124,7 @@ final class InEndpointFile: OpenFile, URBHandler {
     }
 
     private func waitForAhead(_ reply: consuming sending FUSEReply, size: Int) {
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        state.withLock { $0.waiting.append((key, size)) }
-        if let reply = pending.park(key) { return reply.error(EINTR) }
+        park(reply) { key in state.withLock { $0.waiting.append((key, size)) } }
         serveWaiting()
     }
 

@@ -10,7 +10,7 @@ internal import VUSBCore
 /// the next write or with fsync(2), which waits for all that is queued.
 ///
 /// Concurrency model: as `InEndpointFile`; what is queued is counted in one `Mutex`, held across no call out.
-final class OutEndpointFile: OpenFile, URBHandler {
+final class OutEndpointFile: TransferFile {
     private struct State: ~Copyable {
         /// Tokens of queued URBs, `.none` while one is being submitted.
         var queued: [UInt64: URBToken] = [:]
@@ -25,11 +25,11 @@ final class OutEndpointFile: OpenFile, URBHandler {
     /// Non-blocking writes of one file that may be in flight.
     static let queueLimit = 16
 
-    private let id: FileHandleID
-    private let device: VirtualDevice
+    let id: FileHandleID
+    let device: VirtualDevice
+    let pending = PendingReplies()
     private let address: EndpointAddress
     private let openFiles: OpenFileCount
-    private let pending = PendingReplies()
     private let state = Mutex(State())
 
     /// Set in the context of a queued URB; a pending reply's key never has it, its generation being below 2^31.
@@ -55,7 +55,7 @@ final class OutEndpointFile: OpenFile, URBHandler {
         switch OutTransfer.urb(device, address, data, handler: self) {
         case .refused(let errno): reply.error(errno)
         case .urb(let urb):
-            if isNonblocking { queue(reply, urb, count: data.count) } else { submit(reply, urb, count: data.count) }
+            if isNonblocking { queue(reply, urb, count: data.count) } else { submit(reply, urb) }
         }
     }
 
@@ -70,24 +70,12 @@ final class OutEndpointFile: OpenFile, URBHandler {
     }
 
     func sync(_ reply: consuming sending FUSEReply) {
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        state.withLock { $0.syncing.append(key) }
-        if let reply = pending.park(key) { return reply.error(EINTR) }
+        park(reply) { key in state.withLock { $0.syncing.append(key) } }
         answerSyncing()
     }
 
-    func abandon() { pending.answerAll(ENODEV) }
-
-    func interrupted(_ request: UInt) {
-        switch pending.interrupted(request) {
-        case .nothing: break
-        case .cancel(let token): device.cancel(token)
-        case .answer(let reply, let key):
-            state.withLock { state in state.syncing.removeAll { $0 == key } }
-            reply.error(EINTR)
-        }
+    func forget(_ key: PendingReplies.Key) {
+        state.withLock { state in state.syncing.removeAll { $0 == key } }
     }
 
     func closed() {
@@ -101,15 +89,6 @@ final class OutEndpointFile: OpenFile, URBHandler {
     }
 
     // MARK: - One URB a write
-
-    private func submit(_ reply: consuming sending FUSEReply, _ urb: consuming PreparedURB, count: Int) {
-        let registration = reply.interruptRegistration
-        let key = pending.add(reply)
-        registration.register(id)
-        if let reply = pending.beginSubmit(key) { return reply.error(EINTR) }
-        let token = device.submit(urb.with(context: key))
-        if pending.submitted(key, token) { device.cancel(token) }
-    }
 
     func urbCompleted(_ urb: consuming URB) {
         if urb.context & Self.queuedBit != 0 { return queuedCompleted(urb.context, urb.status) }

@@ -155,6 +155,9 @@ class Vusbd:
             subprocess.run(["umount", "-l", self.mount], check=False)
         if self.process:
             self.notify.close()
+        # What a killed one leaves in /run; the next one at the same place would take it over.
+        name = "-".join(part for part in self.mount.parts if part != "/")
+        pathlib.Path(f"/run/vusb/mount-{name}.lock").unlink(missing_ok=True)
 
     @property
     def is_mounted(self):
@@ -296,9 +299,15 @@ class SharedDaemon(Case):
         cls.vusbd = Vusbd(*cls.arguments)
         cls.addClassCleanup(cls.vusbd.discard)
         cls.vusbd.start()
+        cls.addClassCleanup(cls.stop_cleanly)
         for name, fields in cls.guests.items():
             cls.vusbd.add_guest(name, **fields)
             cls.vusbd.load(name)
+
+    @classmethod
+    def stop_cleanly(cls):
+        if cls.vusbd.process.poll() is None and (code := cls.vusbd.stop()) != 0:
+            raise AssertionError(f"vusbd stopped with {code}: {cls.vusbd.log.read_text(errors='replace')[-4000:]}")
 
     def run(self, result=None):
         # What is added first comes last: after the cleanups that close the files.
