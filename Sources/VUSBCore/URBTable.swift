@@ -54,13 +54,14 @@ struct URBTable {
         return true
     }
 
-    /// Frees the slot, once its submitter has been told.
-    mutating func remove(_ token: URBToken) {
-        guard isCurrent(token) else { return }
+    /// Frees the slot, once its submitter has been told. False for a token that isn't current.
+    mutating func remove(_ token: URBToken) -> Bool {
+        guard isCurrent(token) else { return false }
         slots[token.index].phase = .free
         slots[token.index].nextFree = firstFree
         firstFree = token.index
         count -= 1
+        return true
     }
 
     /// The backend's `submit` has returned. True where a cancel waited for that.

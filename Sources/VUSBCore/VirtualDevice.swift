@@ -26,6 +26,8 @@ package final class VirtualDevice: Sendable {
         /// Calls to the backend that haven't returned.
         var callsBelow = 0
         var table = URBTable()
+        /// Asked for by the URBs in the table.
+        var bytesInFlight = 0
         var settings: ActiveSettings
         var counters = Counters()
         var idleWaiters: [Int: CheckedContinuation<Void, Never>] = [:]
@@ -33,6 +35,10 @@ package final class VirtualDevice: Sendable {
         /// Only the one `close` that does the work waits for the calls to return.
         var callsWaiter: CheckedContinuation<Void, Never>?
     }
+
+    /// Bytes that one device's URBs may ask for at once, so that a guest can't exhaust the host's memory; as much as
+    /// usbfs allows all its users together by default. Beyond it URBs end with `noMemory`.
+    package static let bytesInFlightLimit = 16 << 20
 
     /// Whether new URBs are taken.
     package enum Admission: Sendable, Equatable {
@@ -136,6 +142,7 @@ package final class VirtualDevice: Sendable {
     /// The backend's half of the end of a URB; called by `URB.complete`.
     func urbCompleted(_ urb: consuming URB) {
         let token = urb.token
+        let length = urb.requestedLength
         let final: URBStatus? = state.withLock { state in
             guard state.table.complete(token) else { return nil }
             let status = state.finalStatus(urb.status)
@@ -149,7 +156,7 @@ package final class VirtualDevice: Sendable {
         handler.urbCompleted(urb)
         // Only now does it stop counting as in flight: drained means that all have been told.
         let waiters = state.withLock { state in
-            state.table.remove(token)
+            if state.table.remove(token) { state.bytesInFlight -= length }
             return state.takeWaitersIfIdle()
         }
         for waiter in waiters { waiter.resume() }
@@ -185,7 +192,10 @@ extension VirtualDevice.State {
         switch URBCheck.check(urb, settings: settings, descriptors: descriptors) {
         case .complete(let status): return .refused(status)
         case .carryOut(let operation):
-            guard let token = table.insert(endpoint: urb.endpoint) else { return .refused(.noMemory) }
+            guard bytesInFlight + urb.requestedLength <= VirtualDevice.bytesInFlightLimit,
+                let token = table.insert(endpoint: urb.endpoint)
+            else { return .refused(.noMemory) }
+            bytesInFlight += urb.requestedLength
             callsBelow += 1
             return .accepted(token, operation)
         }

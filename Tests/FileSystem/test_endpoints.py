@@ -43,6 +43,22 @@ class Zero(SharedDaemon):
         self.assertEqual(os.writev(file, [b"head", b"x" * 5000, b"tail"]), 5008)
         self.assertEqual(self.counted("web1")["urbs"] - before["urbs"], 1)
 
+    def test_the_kernel_cuts_what_is_gathered_from_more_than_256_pieces(self):
+        # As documented: a request takes 256 pages of the caller, and each piece is at least one.
+        file = self.open(self.vusbd.endpoint("web1", "02"), os.O_WRONLY)
+        for pieces, urbs in ((256, 1), (257, 2)):
+            before = self.counted("web1")
+            self.assertEqual(os.writev(file, [b"x"] * pieces), pieces)
+            self.assertEqual(self.counted("web1")["urbs"] - before["urbs"], urbs)
+
+    def test_scattered_pieces_are_one_urb(self):
+        file = self.open(self.vusbd.endpoint("web2", "81"), os.O_RDONLY)
+        before = self.counted("web2")
+        pieces = [bytearray(100), bytearray(412), bytearray(512)]
+        self.assertEqual(os.readv(file, pieces), 1024)
+        self.assertEqual(b"".join(pieces), bytes(i % 63 for i in range(512)) * 2)
+        self.assertEqual(self.counted("web2")["urbs"] - before["urbs"], 1)
+
     def test_the_pattern_arrives_unchanged(self):
         file = self.open(self.vusbd.endpoint("web2", "81"), os.O_RDONLY)
         packet = bytes(i % 63 for i in range(512))

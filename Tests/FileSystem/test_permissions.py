@@ -6,8 +6,9 @@ import json
 import os
 import pwd
 import stat
+import subprocess
 
-from harness import Child, SharedDaemon
+from harness import ROOT, Child, SharedDaemon
 
 # What a process of another user finds. Tries everything on one guest's files and prints errno's names.
 PROBE = """
@@ -106,6 +107,24 @@ class Permissions(SharedDaemon):
     def test_the_socket_is_not_for_everybody(self):
         mode = stat.S_IMODE(self.vusbd.socket.stat().st_mode)
         self.assertEqual(mode & 0o007, 0, oct(mode))
+
+    def test_a_guest_that_sees_only_its_own_directory(self):
+        """As a container has it: a bind mount in a mount namespace of its own, and nothing else of /vusb."""
+        place = ROOT / "only-web1"
+        place.mkdir()
+        script = """
+            mount --bind "$1" "$2" && mount -t tmpfs none "$3" && cd "$2" &&
+            setpriv --reuid "$4" --regid "$5" --clear-groups sh -c '
+                printf hello >devices/1-1/ep/01 && head -c 5 devices/1-1/ep/81 && echo && cat state &&
+                ls ../devices .. 2>/dev/null; ls "$0" | wc -l' "$3"
+        """
+        words = [self.vusbd.guest("private"), place, self.vusbd.mount, OWNER, GROUP]
+        command = ["unshare", "-m", "sh", "-c", script, "sh", *map(str, words)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        lines = result.stdout.splitlines()
+        self.assertEqual((lines[:2], lines[-1]), (["hello", "loaded"], "0"))
+        self.assertNotIn("emu-serial", result.stdout)
 
     def test_names_of_accounts(self):
         self.vusbd.add_guest("named", owner="nobody", group="daemon")

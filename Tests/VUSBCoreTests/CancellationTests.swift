@@ -55,6 +55,19 @@ struct CancellationTests {
         rig.expectAtRest()
     }
 
+    @Test("C3: refused at the limit of bytes in flight, admitted again when some have completed")
+    func refusedAtTheLimitOfBytes() throws {
+        let rig = try Rig(ScriptedBackend(always: .hold))
+        for _ in 0..<16 { rig.submitIn(count: 1 << 20) }
+        #expect(rig.statuses == [])
+        #expect(rig.submitIn(count: 1) == .none)
+        #expect(rig.statuses == [.noMemory])
+        rig.backend.completeAll(.success)
+        #expect(rig.submitIn(count: 1 << 20) != .none)
+        rig.backend.completeAll(.success)
+        rig.expectAtRest()
+    }
+
     /// Drops each URB: a backend that breaks its promise.
     private final class DroppingBackend: USBBackend {
         func submit(_ urb: consuming URB) {}
