@@ -13,7 +13,7 @@ PATH=$PATH:/sbin:/usr/sbin
 ((EUID == 0)) || { echo "demo.sh: run it as root: it mounts a file system" >&2; exit 1; }
 [[ -c /dev/fuse ]] || { echo "demo.sh: /dev/fuse not found; try modprobe fuse" >&2; exit 1; }
 
-work=$(mktemp -d /tmp/vusb-demo.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/tmp}/vusb-demo.XXXXXX")
 vusbd_id=
 clean() {
     if [[ -n $vusbd_id ]] && kill -TERM "$vusbd_id" 2>/dev/null; then wait "$vusbd_id" || true; fi

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What the control interface says, as JSON. `openapi.yaml` is the contract; the names here are its schemas.
-/// Optional fields are left out, never null.
+// What the control interface says, as JSON. `openapi.yaml` is the contract; the names here are its schemas.
+// Optional fields are left out, never null.
 
+/// How the daemon is.
 package struct DaemonStatus: Codable, Sendable, Equatable {
     package var version: String
     package var pid: Int
@@ -147,6 +148,7 @@ package struct GuestSpec: Codable, Sendable, Equatable {
     }
 }
 
+/// A guest that was declared, and what it holds.
 package struct GuestInfo: Codable, Sendable, Equatable {
     package enum State: String, Codable, Sendable { case unloaded, loading, loaded, draining, failed }
 
@@ -182,6 +184,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     }
 }
 
+/// How a guest is loaded; the body of `load`.
 package struct LoadRequest: Codable, Sendable, Equatable {
     package var mode: String?
     /// The guest is this process: when it ends, the guest is unloaded.
@@ -208,6 +211,7 @@ package struct ReleaseRequest: Codable, Sendable, Equatable {
     }
 }
 
+/// Who gets the device; the body of `attach`.
 package struct AttachRequest: Codable, Sendable, Equatable {
     package var guest: String
     package init(guest: String) { self.guest = guest }
@@ -220,6 +224,7 @@ package struct EmulateRequest: Codable, Sendable, Equatable {
     package init(specification: String) { self.specification = specification }
 }
 
+/// What is typed on an emulated keyboard; the body of `type`.
 package struct TypeRequest: Codable, Sendable, Equatable {
     package var text: String
     package init(text: String) { self.text = text }
@@ -294,6 +299,7 @@ package struct EventInfo: Codable, Sendable, Equatable {
     }
 }
 
+/// One thing that `doctor` looked at.
 package struct Finding: Codable, Sendable, Equatable {
     package enum Level: String, Codable, Sendable { case ok, warning, error }
 

@@ -16,7 +16,8 @@ enum UnixSocket {
 
     static func probe(_ path: String) -> State {
         guard var address = address(path) else { return .failed(ENAMETOOLONG) }
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(AF_UNIX, type, 0)
         guard descriptor >= 0 else { return .failed(errno) }
         defer { close(descriptor) }
         // SAFETY: `address` is a whole sockaddr_un, and connect only reads it.

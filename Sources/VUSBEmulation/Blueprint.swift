@@ -34,12 +34,12 @@ final class Blueprint: Sendable {
         self.speed = speed
         product = kind.product
         device = Self.device(kind, speed)
-        configuration = Self.configuration(kind, speed, type: DescriptorBuilder.configurationType)
+        configuration = Self.configuration(kind, speed, type: DescriptorType.configuration)
         descriptors = try Descriptors(parsing: device + configuration)
         let isHigh = speed == .high
         qualifier = isHigh ? Self.qualifier(kind) : nil
         otherSpeedConfiguration =
-            isHigh ? Self.configuration(kind, .full, type: DescriptorBuilder.otherSpeedType) : nil
+            isHigh ? Self.configuration(kind, .full, type: DescriptorType.otherSpeedConfiguration) : nil
         bos = speed == .super ? DescriptorBuilder.superSpeedBOS : nil
     }
 
@@ -59,7 +59,7 @@ final class Blueprint: Sendable {
         // At SuperSpeed it's an exponent: 2^9 bytes.
         let maxPacket0: UInt8 = speed == .super ? 9 : speed == .low ? 8 : 64
         let triple = [kind.deviceClass.0, kind.deviceClass.1, kind.deviceClass.2]
-        return [18, DescriptorBuilder.deviceType] + DescriptorBuilder.word(version) + triple + [maxPacket0]
+        return [18, DescriptorType.device] + DescriptorBuilder.word(version) + triple + [maxPacket0]
             + DescriptorBuilder.word(kind.identity.vendor) + DescriptorBuilder.word(kind.identity.product)
             + DescriptorBuilder.word(0x0100) + [1, 2, 3, 1]
     }
@@ -67,6 +67,6 @@ final class Blueprint: Sendable {
     /// USB 2.0, 9.6.2.
     private static func qualifier(_ kind: Kind) -> [UInt8] {
         let triple = [kind.deviceClass.0, kind.deviceClass.1, kind.deviceClass.2]
-        return [10, DescriptorBuilder.qualifierType] + DescriptorBuilder.word(0x0200) + triple + [64, 1, 0]
+        return [10, DescriptorType.deviceQualifier] + DescriptorBuilder.word(0x0200) + triple + [64, 1, 0]
     }
 }

@@ -44,12 +44,12 @@ extension DeviceState {
         let index = UInt8(truncatingIfNeeded: setup.wValue)
         let bytes: [UInt8]? =
             switch (UInt8(setup.wValue >> 8), index) {
-            case (DescriptorBuilder.deviceType, 0): blueprint.device
-            case (DescriptorBuilder.configurationType, 0): blueprint.configuration
-            case (DescriptorBuilder.stringType, _): string(index, language: setup.wIndex)
-            case (DescriptorBuilder.qualifierType, 0): blueprint.qualifier
-            case (DescriptorBuilder.otherSpeedType, 0): blueprint.otherSpeedConfiguration
-            case (DescriptorBuilder.bosType, 0): blueprint.bos
+            case (DescriptorType.device, 0): blueprint.device
+            case (DescriptorType.configuration, 0): blueprint.configuration
+            case (DescriptorType.string, _): string(index, language: setup.wIndex)
+            case (DescriptorType.deviceQualifier, 0): blueprint.qualifier
+            case (DescriptorType.otherSpeedConfiguration, 0): blueprint.otherSpeedConfiguration
+            case (DescriptorType.bos, 0): blueprint.bos
             default: nil
             }
         return bytes.map { .data($0) } ?? .stall
@@ -59,9 +59,9 @@ extension DeviceState {
         guard index == 0 || language == 0x0409 else { return nil }
         return switch index {
         case 0: DescriptorBuilder.languages
-        case 1: DescriptorBuilder.string(Blueprint.manufacturer)
-        case 2: DescriptorBuilder.string(blueprint.product)
-        case 3: DescriptorBuilder.string(serial)
+        case 1: StringDescriptor(text: Blueprint.manufacturer).bytes
+        case 2: StringDescriptor(text: blueprint.product).bytes
+        case 3: StringDescriptor(text: serial).bytes
         default: nil
         }
     }

@@ -4,16 +4,6 @@ import VUSBCore
 
 /// The wire form of an emulated device's descriptors (USB 2.0, 9.6; USB 3.2, 9.6).
 enum DescriptorBuilder {
-    static let deviceType: UInt8 = 1
-    static let configurationType: UInt8 = 2
-    static let stringType: UInt8 = 3
-    static let interfaceType: UInt8 = 4
-    static let endpointType: UInt8 = 5
-    static let qualifierType: UInt8 = 6
-    static let otherSpeedType: UInt8 = 7
-    static let bosType: UInt8 = 15
-    static let companionType: UInt8 = 48
-
     static func word(_ value: UInt16) -> [UInt8] { [UInt8(truncatingIfNeeded: value), UInt8(value >> 8)] }
 
     static func interface(
@@ -22,7 +12,7 @@ enum DescriptorBuilder {
         endpoints: UInt8,
         class triple: (UInt8, UInt8, UInt8)
     ) -> [UInt8] {
-        [9, interfaceType, number, alternate, endpoints, triple.0, triple.1, triple.2, 0]
+        [9, DescriptorType.interface, number, alternate, endpoints, triple.0, triple.1, triple.2, 0]
     }
 
     /// With its companion (burst 0) at SuperSpeed.
@@ -33,10 +23,10 @@ enum DescriptorBuilder {
         interval: UInt8 = 0,
         speed: DeviceSpeed
     ) -> [UInt8] {
-        let endpoint = [7, endpointType, address, type.rawValue] + word(maxPacket) + [interval]
+        let endpoint = [7, DescriptorType.endpoint, address, type.rawValue] + word(maxPacket) + [interval]
         guard speed == .super else { return endpoint }
         let periodic = type == .interrupt || type == .isochronous
-        return endpoint + [6, companionType, 0, 0] + word(periodic ? maxPacket : 0)
+        return endpoint + [6, DescriptorType.endpointCompanion, 0, 0] + word(periodic ? maxPacket : 0)
     }
 
     static func configuration(
@@ -44,23 +34,17 @@ enum DescriptorBuilder {
         attributes: UInt8,
         maxPower: UInt8,
         body: [UInt8],
-        type: UInt8 = configurationType
+        type: UInt8 = DescriptorType.configuration
     ) -> [UInt8] {
         [9, type] + word(UInt16(9 + body.count)) + [interfaces, 1, 0, attributes, maxPower] + body
     }
 
     /// USB 2.0 extension (LPM) and the SuperSpeed capability: full, high and super speed, all functions at full.
     static let superSpeedBOS: [UInt8] =
-        [5, bosType, 22, 0, 2]
+        [5, DescriptorType.bos, 22, 0, 2]
         + [7, 0x10, 0x02, 0x02, 0, 0, 0]
         + [10, 0x10, 0x03, 0x00, 0x0e, 0x00, 0x01, 0x0a, 0xff, 0x07]
 
     /// Index 0: the languages, of which there is US English.
-    static let languages: [UInt8] = [4, stringType, 0x09, 0x04]
-
-    /// At most 126 UTF-16 units: bLength is a byte.
-    static func string(_ text: String) -> [UInt8] {
-        let units = text.utf16.prefix(126)
-        return [UInt8(2 + 2 * units.count), stringType] + units.flatMap(word)
-    }
+    static let languages: [UInt8] = [4, DescriptorType.string, 0x09, 0x04]
 }

@@ -111,7 +111,11 @@ struct DeviceState<Model: DeviceModel>: ~Copyable {
     mutating func wake(_ endpoints: EndpointSet) { ready.formUnion(endpoints) }
 
     /// `count` URBs that `remove` or `removeAll` handed out have been given back.
-    mutating func gaveBack(_ count: Int) { underWay -= count }
+    mutating func gaveBack(_ count: Int) {
+        underWay -= count
+        // A change of settings may wait there for the last that is under way.
+        if !queues[0].isEmpty { ready.insert(0) }
+    }
 
     // MARK: - Waiting for quiet
 

@@ -57,6 +57,12 @@ final class EventsFile: WaitingFile {
         state.withLock { state in state.waiting.removeAll { $0.key == key } }
     }
 
+    /// Nor is the session told of later events: it is about to be freed.
+    func abandon() {
+        closed()
+        pending.answerAll(ENODEV)
+    }
+
     /// No URB ever waits here.
     func cancel(_ token: URBToken) {}
 

@@ -26,6 +26,13 @@ func makeFUSEOperations() -> fuse_lowlevel_ops {
     unsafe operations.readdir = fuseReadDirectory
     unsafe operations.releasedir = fuseReleaseDirectory
     unsafe operations.statfs = fuseStatistics
+    unsafe operations.mknod = { request, _, _, _, _ in unsafe refuseChange(request) }
+    unsafe operations.mkdir = { request, _, _, _ in unsafe refuseChange(request) }
+    unsafe operations.unlink = { request, _, _ in unsafe refuseChange(request) }
+    unsafe operations.rmdir = { request, _, _ in unsafe refuseChange(request) }
+    unsafe operations.symlink = { request, _, _, _ in unsafe refuseChange(request) }
+    unsafe operations.link = { request, _, _, _ in unsafe refuseChange(request) }
+    unsafe operations.rename = { request, _, _, _, _, _ in unsafe refuseChange(request) }
     unsafe operations.poll = fusePoll
     return operations
 }
@@ -65,6 +72,11 @@ private func handle(_ request: fuse_req_t?, _ body: (FileSystemRequests, consumi
     let reply = unsafe FUSEReply(request)
     guard let context = ReaderContext.current else { return reply.error(EIO) }
     body(context.requests, reply)
+}
+
+/// Nobody makes, removes or renames anything here, as in sysfs.
+private func refuseChange(_ request: fuse_req_t?) {
+    unsafe handle(request) { _, reply in reply.error(EPERM) }
 }
 
 private func fuseInit(_ userdata: UnsafeMutableRawPointer?, _ connection: UnsafeMutablePointer<fuse_conn_info>?) {

@@ -21,6 +21,8 @@ final class InEndpointFile: TransferFile {
 
     private struct State: ~Copyable {
         var ahead = Ahead.none
+        /// Counts the URBs ahead: a late token must not be taken for that of the next.
+        var aheadNumber: UInt64 = 0
         var result: URB?
         /// Reads that wait for the URB ahead.
         var waiting: [(key: PendingReplies.Key, size: Int)] = []
@@ -129,18 +131,19 @@ final class InEndpointFile: TransferFile {
     }
 
     private func startAhead(size: Int) {
-        let isMine = state.withLock { state in
-            guard !state.isClosed, case .none = state.ahead else { return false }
+        let number = state.withLock { state -> UInt64? in
+            guard !state.isClosed, case .none = state.ahead else { return nil }
             state.ahead = .inFlight(.none)
-            return true
+            state.aheadNumber += 1
+            return state.aheadNumber
         }
-        guard isMine else { return }
+        guard let number else { return }
         guard let urb = InTransfer.urb(device, address, size: size, handler: self) else {
             return state.withLock { $0.ahead = .none }
         }
         let token = device.submit(urb.with(context: Self.aheadContext))
         let isClosed = state.withLock { state in
-            if case .inFlight = state.ahead { state.ahead = .inFlight(token) }
+            if case .inFlight = state.ahead, state.aheadNumber == number { state.ahead = .inFlight(token) }
             return state.isClosed
         }
         if isClosed { device.cancel(token) }

@@ -63,7 +63,7 @@ package struct AttachmentEntry: Sendable {
 /// What /vusb shows: the control plane writes it, FUSE's reader threads look it up.
 ///
 /// Concurrency model: all state is behind one `Mutex`, taken by any thread for a look-up or a change and held across
-/// no call out. Lock order: this one, then none.
+/// no call out, but for questions to a `VirtualDevice`. Lock order: this one, then the device's.
 package final class NodeTree: Sendable {
     struct Attachment: Sendable {
         let serial: UInt32

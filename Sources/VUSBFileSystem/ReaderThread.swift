@@ -41,6 +41,7 @@ final class ReaderThread: @unchecked Sendable {
     /// Has the thread look whether it is to stop. Safe until `onEnd` was called.
     func wake() {
         isStopping.store(true, ordering: .releasing)
+        // The one lock across a C call: the number must not go to another thread before it is used. Neither call waits.
         thread.withLock { id in
             if let id { pthread_kill(id, Self.wakeSignal) }
         }

@@ -60,6 +60,7 @@ enum MountState: Equatable {
         var text: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {
+            // SAFETY: read writes at most as many bytes as the chunk has.
             let count = unsafe chunk.withUnsafeMutableBytes { unsafe read(file, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { return String(decoding: text, as: UTF8.self) }
@@ -70,5 +71,6 @@ enum MountState: Equatable {
 
 /// What the system calls an error number.
 func errorText(_ number: Int32) -> String {
+    // SAFETY: strerror's text is this thread's until its next call, and is copied here.
     unsafe strerror(number).map { unsafe String(cString: $0) } ?? "error \(number)"
 }

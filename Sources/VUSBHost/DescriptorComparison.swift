@@ -16,28 +16,23 @@ struct DescriptorComparison {
     /// - Throws: `invalid`, naming the byte. A device that doesn't answer this is left alone: some don't while busy.
     func check() throws(USBError) {
         let bytes = record.descriptors.bytes
-        guard try compare(DescriptorKind.device, 0, at: 0, count: DeviceDescriptor.byteCount) else { return }
+        guard try compare(DescriptorType.device, 0, at: 0, count: DeviceDescriptor.byteCount) else { return }
         var offset = DeviceDescriptor.byteCount
         var index: UInt8 = 0
         while offset + 3 < bytes.count {
             let length = Int(bytes[offset + 2]) | Int(bytes[offset + 3]) << 8
             guard length > 0, offset + length <= bytes.count else { return }
-            guard try compare(DescriptorKind.configuration, index, at: offset, count: length) else { return }
+            guard try compare(DescriptorType.configuration, index, at: offset, count: length) else { return }
             offset += length
             index += 1
         }
-    }
-
-    private enum DescriptorKind {
-        static let device: UInt8 = 1
-        static let configuration: UInt8 = 2
     }
 
     /// False where the device doesn't answer.
     private func compare(_ type: UInt8, _ index: UInt8, at offset: Int, count: Int) throws(USBError) -> Bool {
         guard var answer = port.descriptor(type, index, length: UInt16(clamping: count)) else { return false }
         var expected = Array(record.descriptors.bytes[offset..<(offset + count)])
-        if type == DescriptorKind.configuration {
+        if type == DescriptorType.configuration {
             // bmAttributes and bMaxPower follow whether the device has power of its own now.
             for position in 7...8 where position < answer.count && position < expected.count {
                 answer[position] = 0

@@ -80,15 +80,18 @@ final class HostBufferMemory: BufferMemory {
 
     func free(_ memory: UnsafeMutableRawPointer, byteCount: Int) -> Bool {
         let address = UInt(bitPattern: memory)
-        let handle = state.withLock { state in
-            state.live.contains(address) ? state.handle : nil
+        // Forgotten before it is unmapped: the kernel may give the same address to another thread's buffer at once.
+        let handle: HostHandle? = state.withLock { state in
+            guard state.live.remove(address) != nil else { return nil }
+            state.pending += 1
+            return state.handle
         }
         guard let handle else { return false }
         // SAFETY: allocated by the other function of this name, of this size; the pool frees it once.
         unsafe libusb_dev_mem_free(handle.raw, memory.assumingMemoryBound(to: UInt8.self), byteCount)
         budget.give(byteCount)
         let unused = state.withLock { state in
-            state.live.remove(address)
+            state.pending -= 1
             return state.closeIfUnused()
         }
         withExtendedLifetime(unused) {}

@@ -3,11 +3,9 @@
 import CLibUSB
 import VUSBCore
 
-/// What is done to an open device besides transfers. Every call but `isDriven` may block for seconds; they return 0 or
-/// a code of libusb. Tests have a port of their own.
+/// What is done to an open device besides transfers. Every call may block for seconds; most return 0 or a code of
+/// libusb. Tests have a port of their own.
 protocol HandlePort: AnyObject, Sendable {
-    /// Whether one of the kernel's drivers, other than usbfs, has the interface.
-    func isDriven(_ interface: UInt8) -> Bool
     /// Takes the interface, from the kernel's driver too.
     func claim(_ interface: UInt8) -> Int32
     /// The kernel's driver doesn't get it by this.
@@ -51,8 +49,6 @@ final class HostHandle: HandlePort, @unchecked Sendable {
         // SAFETY: the transfers are gone, each held a reference.
         unsafe libusb_close(raw)
     }
-
-    func isDriven(_ interface: UInt8) -> Bool { unsafe libusb_kernel_driver_active(raw, Int32(interface)) == 1 }
 
     /// With libusb's own detachment, which is one step in the kernel: no driver gets in between.
     func claim(_ interface: UInt8) -> Int32 {

@@ -95,12 +95,30 @@ struct HostOpener {
             claim.giveBack(through: handle, currentConfiguration: configuration)
             throw DriverCheck.claimError(record.id, error, interfaces)
         }
+        if interfaces.contains(where: { $0.driver != nil }) {
+            do {
+                try resetAfterDriver(handle, record.id)
+            } catch {
+                claim.giveBack(through: handle, currentConfiguration: configuration)
+                throw error
+            }
+        }
         // Drivers leave their interfaces at alternate setting 0 mostly; sysfs knows.
         let alternates = Dictionary(
             device.interfaces.map { (InterfaceNumber(rawValue: $0.number), $0.alternate) },
             uniquingKeysWith: { first, _ in first }
         )
         return assemble(record, handle, claim, alternates, thread)
+    }
+
+    /// A driver that is taken off in the middle of a command leaves the device in the middle of it: a disk may then
+    /// wait for a data stage that nobody carries on, and its new user for ever for a status.
+    private func resetAfterDriver(_ handle: HostHandle, _ id: DeviceID) throws(USBError) {
+        let code = handle.reset()
+        if code == LIBUSB_ERROR_NOT_FOUND.rawValue || code == LIBUSB_ERROR_NO_DEVICE.rawValue {
+            throw USBError(.gone, "device \(id) is another one after its reset", remedy: "plug it in again")
+        }
+        guard code == 0 else { throw LibUSBCode.error(code, "device \(id) can't be reset", remedy: "unplug it") }
     }
 
     private func assemble(

@@ -130,21 +130,21 @@ def latency(report, programs, servers):
 
 def readers(report, programs, directory):
     """What more reader threads would bring: no bar, but the reason for the default."""
-    report.title("Reader threads of vusbd, free form: thousands of transfers a second, and p50/p99 in us")
+    report.title("Reader threads of vusbd, free form: thousands of transfers a second, p50/p99 in us, CPU us/URB")
     rows = [Row(operation, size, clients, False) for size in (LATENCY_SIZE, 64 << 10) for operation in OPERATIONS
             for clients in CLIENTS]
     with contextlib.ExitStack() as stack:
         daemons = [start_bench_daemon(stack, directory, name=f"readers{number}", readers=number)
                    for number in READERS]
-        comparisons = compare(programs, daemons, rows, 5)
+        comparisons = compare(programs, daemons, rows, ROUNDS)
     report.line("", *(f"{number} reader{'s' * (number > 1)}" for number in READERS))
     for comparison in comparisons:
         cells = []
         for number in READERS:
             samples = comparison.samples[f"readers{number}"]
             rate = Spread(sample.bytes_per_second / comparison.row.size for sample in samples)
-            p50, p99 = (comparison.spread(f"readers{number}", value).median for value in ("p50", "p99"))
-            cells.append(f"{rate.median / 1e3:.1f}  {p50:.1f}/{p99:.0f}")
+            p50, p99, cpu = (comparison.spread(f"readers{number}", value).median for value in ("p50", "p99", "cpu"))
+            cells.append(f"{rate.median / 1e3:.1f}  {p50:.1f}/{p99:.0f}  {cpu:.1f}")
         report.line(comparison.row.name.replace(", free", ""), *cells)
     report.compared("readers", comparisons)
 

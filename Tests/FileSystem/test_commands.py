@@ -3,10 +3,12 @@
 
 import json
 import os
+import pathlib
 import select
 import subprocess
+import unittest
 
-from harness import PATIENCE, VUSBCTL, SharedDaemon
+from harness import PATIENCE, ROOT, VUSBCTL, SharedDaemon
 
 
 class Vusbctl(SharedDaemon):
@@ -111,3 +113,17 @@ class Curl(SharedDaemon):
         self.follow(self.curl("POST", "/v1/guests/web1/unload", '{"deadlineSeconds": 1, "onDeadline": "cancel"}'))
         self.curl("DELETE", "/v1/guests/web1")
         self.assertEqual(self.curl("GET", "/v1/guests"), [])
+
+
+class Demo(unittest.TestCase):
+    def test_the_demo_ends_by_itself_and_leaves_nothing(self):
+        demo = pathlib.Path(__file__).parents[2] / "examples" / "demo.sh"
+        place = ROOT / "demo"
+        place.mkdir()
+        environment = {**os.environ, "TMPDIR": str(place)}
+        result = subprocess.run([demo], env=environment, capture_output=True, text=True, timeout=15)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout)
+        for text in ("\nhello, serial\n", "\nThese bytes came over USB, through two files.\n", "\nunloaded\n"):
+            self.assertIn(text, result.stdout)
+        self.assertEqual(os.listdir(place), [])
+        self.assertNotIn(str(place), pathlib.Path("/proc/self/mountinfo").read_text())

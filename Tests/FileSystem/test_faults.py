@@ -10,6 +10,7 @@ import subprocess
 import urllib.parse
 
 from harness import (
+    LIMIT,
     PATIENCE,
     ROOT,
     VUSBCTL,
@@ -237,7 +238,8 @@ class Start(Case):
     def test_a_configuration_with_a_wrong_key_names_line_and_key(self):
         vusbd = self.daemon(start=False)
         config = vusbd.directory / "vusb.yaml"
-        config.write_text("# guests of this host\nguests:\n  web1:\n    file-mode: '0660'\n    ownr: root\nmounts: /x\n")
+        lines = ["# guests of this host", "guests:", "  web1:", "    file-mode: '0660'", "    ownr: root", "mounts: /x"]
+        config.write_text("\n".join(lines) + "\n")
         text = self.refused(vusbd, "--config", config)
         self.assertIn(str(config), text)
         self.assertRegex(text, r"line 5\b.*ownr")
@@ -413,8 +415,12 @@ class Limits(Case):
             except BlockingIOError:
                 break  # The daemon accepts no more, and the queue is full.
             connections.append(connection)
-        used = lambda: len(os.listdir(f"/proc/{vusbd.pid}/fd"))
-        until(lambda: used() >= limit - 2, lambda: f"{used()} descriptors of {limit}")
+        # It takes as many as leave something for the devices; the first one is served.
+        connections[0].setblocking(True)
+        connections[0].settimeout(PATIENCE)
+        connections[0].send(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertTrue(connections[0].recv(4096).startswith(b"HTTP/1.1 200"))
+        self.assertLess(len(os.listdir(f"/proc/{vusbd.pid}/fd")), limit - 8)
         # Files take none of the daemon's descriptors.
         files = [self.open(vusbd.endpoint("web1", "00"), os.O_RDWR) for _ in range(limit * 2)]
         writer = self.open(vusbd.endpoint("web1", "01"), os.O_WRONLY)
@@ -426,6 +432,23 @@ class Limits(Case):
         self.assertEqual(vusbd.ctl("GET", "/v1/status")["attachments"], 1)
         for file in files:
             os.close(file)
+        self.assertEqual(vusbd.stop(), 0)
+
+    def test_more_bytes_than_one_device_may_ask_for(self):
+        vusbd = self.daemon("--emulate", "serial")
+        vusbd.add_guest("web1", devices=["emu-serial"])
+        vusbd.load("web1")
+        # 16 MiB: 32 of the largest transfer.
+        files = [self.open(vusbd.endpoint("web1", "81"), os.O_RDONLY | os.O_NONBLOCK) for _ in range(33)]
+        for file in files[:32]:
+            self.assertErrno(errno.EAGAIN, os.read, file, LIMIT)
+        self.assertErrno(errno.ENOMEM, os.read, files[32], 512)
+        os.close(files[0])
+        vusbd.until_in_flight(31)
+        self.assertErrno(errno.EAGAIN, os.read, files[32], 512)
+        for file in files[1:]:
+            os.close(file)
+        vusbd.until_in_flight(0)
         self.assertEqual(vusbd.stop(), 0)
 
     def test_more_urbs_than_one_device_may_have(self):

@@ -80,7 +80,7 @@ class Tree(SharedDaemon):
             lambda: os.chmod(directory / "state", 0o777),
             lambda: os.chown(directory / "state", 1, 1),
         ):
-            with self.assertRaises(OSError):
+            with self.assertRaises(PermissionError):
                 call()
         self.assertEqual(set(os.listdir(directory)), {"state", "events", "dev", "devices"})
 

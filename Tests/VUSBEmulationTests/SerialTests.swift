@@ -6,6 +6,24 @@ import VUSBEmulation
 import VUSBTestSupport
 
 @Suite struct SerialTests {
+    @Test func aChangeOfSettingsFromWithinACancelledURBsHandlerIsCarriedOut() async throws {
+        let host = try await TestHost("serial")
+        let (device, pool) = (host.device, host.pool)
+        let changed = RecordingHandler()
+        let setup = SetupPacket(
+            bmRequestType: 0x01, bRequest: StandardRequest.setInterface, wValue: 0, wIndex: 1, wLength: 0)
+        let handler = RecordingHandler { _ in
+            device.submit(TestURB.control(setup, pool: pool, handler: changed))
+        }
+        let token = device.submit(
+            TestURB.in(EndpointAddress(rawValue: 0x81), count: 512, pool: pool, handler: handler))
+        device.cancel(token)
+        #expect(await handler.wait(for: 1).first?.status == .cancelled)
+        // While the handler ran, the cancelled URB counted as under way, and the change had to wait for its end.
+        #expect(await changed.wait(for: 1).first?.status == .success)
+        await host.close()
+    }
+
     @Test func aLineComesBack() async throws {
         let host = try await TestHost("serial")
         let line = Array("hello, serial\r\n".utf8)

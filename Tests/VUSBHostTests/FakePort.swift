@@ -26,7 +26,6 @@ final class FakePort: HandlePort {
         }
     }
 
-    func isDriven(_ interface: UInt8) -> Bool { false }
     func claim(_ interface: UInt8) -> Int32 { record("claim \(interface)") }
     func release(_ interface: UInt8) -> Int32 { record("release \(interface)") }
     func attachDriver(_ interface: UInt8) -> Int32 { record("attach \(interface)") }

@@ -26,6 +26,9 @@ package struct ControlServer: Service {
     package var heartbeat: Duration = .seconds(15)
     /// How long a connection may be silent, between requests or in the middle of one.
     package var idleTimeout: Duration = .seconds(60)
+    /// How many clients are served at once; more wait in the socket's queue. Without an end to them they would take all
+    /// descriptors of the process, and the server would run in circles about those that it can't accept.
+    package var connectionLimit = ControlServer.defaultConnectionLimit
     /// How long the end waits for requests that are being served.
     package var patience: Duration = .seconds(5)
     /// Called once the socket takes connections.
@@ -61,7 +64,11 @@ package struct ControlServer: Service {
             server: .http1(
                 configuration: HTTP1Channel.Configuration(
                     additionalChannelHandlers: [MalformedRequestHandler()], idleTimeout: TimeAmount(idleTimeout))),
-            configuration: ApplicationConfiguration(address: .unixDomainSocket(path: socketPath), serverName: nil),
+            configuration: ApplicationConfiguration(
+                address: .unixDomainSocket(path: socketPath),
+                serverName: nil,
+                availableConnectionsDelegate: MaximumAvailableConnections(connectionLimit, logger: quiet)
+            ),
             onServerRunning: { channel in await listening.begin(file, channel, then: onListening) },
             logger: quiet)
         let result = await serve(application)
@@ -69,6 +76,14 @@ package struct ControlServer: Service {
         if let identity { file.remove(identity) }
         if let failure = await listening.failure { throw failure }
         try result.get()
+    }
+
+    /// 256, or half of what the process may have open where that's less: devices need descriptors, too.
+    private static var defaultConnectionLimit: Int {
+        var limit = rlimit()
+        // SAFETY: `limit` is a whole rlimit, and getrlimit only writes it.
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 256 }
+        return max(1, Int(min(limit.rlim_cur / 2, 256)))
     }
 
     /// Hummingbird tells of each start; the daemon has words of its own.

@@ -147,7 +147,8 @@ extension ControlPlane {
         } catch {
             throw Self.plugInProblem(error, specification)
         }
-        for record in records { await arrival(of: record.id) }
+        // They arrive in this order, so with the last one all are known; one of them may have left again by then.
+        if let last = records.last { await arrival(of: last.id) }
         guard let first = records.first else {
             throw Problem(.malformed, "\(quoted(specification)) is no device", remedy: "give KIND[=ARG]")
         }

@@ -18,6 +18,8 @@ extension ControlPlane {
         let stuck = await drain.value
         for attachment in attachments where stuck[attachment.record.id] != nil { attachment.device.cancelAll() }
         await giveBack(attachments, operation: nil)
+        // Those that were unplugged just before close in the background: nothing may answer once /vusb is gone.
+        for attachment in deviceRegistry.attachments { await attachment.device.close() }
         for guest in guestRegistry.sorted where guest.state == .loaded {
             tree.setGuestPublished(guest.definition.name, false)
         }

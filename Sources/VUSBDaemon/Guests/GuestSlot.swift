@@ -4,8 +4,8 @@
 /// from 1, 127 a bus; a bus has 128 minor numbers.
 struct GuestSlot: Hashable, Sendable, Comparable {
     static let devicesPerBus = 127
-    /// Three digits, as /dev/bus/usb has them.
-    static let buses = 999
+    /// A bus has eight bits of an inode number in /vusb.
+    static let buses = 255
     static let count = devicesPerBus * buses
 
     let index: Int

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
+internal import VUSBControl
 
 /// Users and groups of the host, by name or number.
 enum HostAccounts {
     /// The longest name that is looked up.
     private static let limit = 256
-    /// Room for an entry's strings. A group with very many members doesn't fit and counts as not there.
+    /// Room for a user's strings.
     private static let scratchBytes = 1 << 16
 
     /// Nil where there is no such user. A number needs no entry in the user database.
@@ -24,13 +25,7 @@ enum HostAccounts {
     /// Nil where there is no such group.
     static func group(_ text: String) -> UInt32? {
         if let number = number(text) { return number }
-        guard isName(text) else { return nil }
-        var entry = unsafe Glibc.group()
-        var scratch = [CChar](repeating: 0, count: scratchBytes)
-        var found: UnsafeMutablePointer<Glibc.group>?
-        // SAFETY: as above.
-        let code = unsafe getgrnam_r(text, &entry, &scratch, scratch.count, &found)
-        return unsafe code == 0 && found != nil ? entry.gr_gid : nil
+        return isName(text) ? Accounts.group(text) : nil
     }
 
     /// The highest number means "none" to chown(2).

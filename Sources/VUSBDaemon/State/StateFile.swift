@@ -16,6 +16,8 @@ struct StateFile: Sendable {
 
     var path: String { directory + "/state.json" }
     var previousPath: String { path + ".previous" }
+    /// A bad file is kept for people to look at.
+    var damagedPath: String { path + ".damaged" }
     private var newPath: String { path + ".new" }
 
     /// What is in the file.
@@ -50,7 +52,11 @@ struct StateFile: Sendable {
         }
         switch Self.read(previousPath) {
         case .success(let state):
-            logger.error("state file is bad, its previous copy is used", metadata: ["reason": "\(reason)"])
+            logger.error(
+                "state file is bad, its previous copy is used",
+                metadata: ["reason": "\(reason)", "kept-as": "\(damagedPath)"]
+            )
+            try putBackPrevious()
             return state
         case .failure(let error):
             guard error.code != .unsupported else { throw error }
@@ -135,6 +141,13 @@ struct StateFile: Sendable {
     private func keepPrevious() throws(USBError) {
         guard unsafe unlink(previousPath) == 0 || errno == ENOENT else { throw failure("unlink of \(previousPath)") }
         guard unsafe link(path, previousPath) == 0 || errno == ENOENT else { throw failure("link of \(previousPath)") }
+    }
+
+    /// The good copy gets the first name before anything is written: the next write would give it up for the bad one.
+    private func putBackPrevious() throws(USBError) {
+        guard unsafe rename(path, damagedPath) == 0 || errno == ENOENT else { throw failure("rename of \(path)") }
+        guard unsafe rename(previousPath, path) == 0 else { throw failure("rename of \(previousPath)") }
+        try syncDirectory()
     }
 
     private func syncDirectory() throws(USBError) {

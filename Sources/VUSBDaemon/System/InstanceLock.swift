@@ -14,7 +14,9 @@ struct InstanceLock: ~Copyable, Sendable {
     /// - Throws: `busy` with the number of the process that has it.
     init(_ path: String, object: String) throws(USBError) {
         while true {
-            let descriptor = try OwnedDescriptor(opening: path, O_RDWR | O_CREAT | O_CLOEXEC, mode: 0o644)
+            // No link is followed: in a directory that others may write to it could lead to a file worth more than this.
+            let flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW
+            let descriptor = try OwnedDescriptor(opening: path, flags, mode: 0o644)
             guard flock(descriptor.number, LOCK_EX | LOCK_NB) == 0 else {
                 throw Self.refusal(path, object, errno)
             }

@@ -66,6 +66,7 @@ final class ImageFile: Sendable {
     }
 
     private static func message(_ code: Int32) -> String {
+        // SAFETY: strerror answers a text for every number, which is copied at once.
         unsafe String(cString: strerror(code))
     }
 

@@ -73,6 +73,9 @@ package struct KeyboardModel: DeviceModel {
                 remedy: "attach the keyboard to a guest that reads it, or type less at once"
             )
         }
+        // What was read goes first: a queue that never runs empty would else only grow.
+        queue.removeFirst(next)
+        next = 0
         queue.append(contentsOf: reports)
         effects.wake.insert(Self.input)
     }
@@ -145,8 +148,8 @@ package struct KeyboardModel: DeviceModel {
     package func interfaceDescriptor(type: UInt8, index: UInt8, interface: UInt8) -> [UInt8]? {
         guard interface == 0, index == 0 else { return nil }
         return switch type {
-        case 0x21: Self.hidDescriptor
-        case 0x22: Self.reportDescriptor
+        case DescriptorType.hid: Self.hidDescriptor
+        case DescriptorType.hidReport: Self.reportDescriptor
         default: nil
         }
     }
@@ -177,7 +180,7 @@ extension KeyboardModel {
 
     /// HID 1.11, no country, one report descriptor.
     private static let hidDescriptor: [UInt8] = [
-        9, 0x21, 0x11, 0x01, 0, 1, 0x22, UInt8(reportDescriptor.count), 0,
+        9, DescriptorType.hid, 0x11, 0x01, 0, 1, DescriptorType.hidReport, UInt8(reportDescriptor.count), 0,
     ]
 
     static let kind = Blueprint.Kind(

@@ -35,14 +35,14 @@ struct PatternBlock: @unchecked Sendable {
         if let block = blocks.withLock({ $0[key] }) { return block }
         guard let made = PatternBlock(pattern, packetSize: packetSize) else { return nil }
         // Two threads may both have made one: the first stays, the other's memory is given back.
-        return blocks.withLock { blocks in
-            if let other = blocks[key] {
-                made.unmap()
-                return other
-            }
+        let other: PatternBlock? = blocks.withLock { blocks in
+            if let other = blocks[key] { return other }
             blocks[key] = made
-            return made
+            return nil
         }
+        guard let other else { return made }
+        made.unmap()
+        return other
     }
 
     private init?(_ pattern: Pattern, packetSize: Int) {
