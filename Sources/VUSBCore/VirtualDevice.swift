@@ -119,10 +119,22 @@ package final class VirtualDevice: Sendable {
             urb.operation = operation
             urb.device = self
             backend.submit(urb)
-            // A cancel that came meanwhile was left to us: no backend is asked to cancel what it doesn't have yet.
-            if state.withLock({ $0.table.submitted(token) }) { backend.cancel(token) }
-            callsReturned(1)
+            submitReturned(token)
             return token
+        }
+    }
+
+    private func submitReturned(_ token: URBToken) {
+        let (isCancelled, isAwaited) = state.withLock { state in
+            if state.table.submitted(token) { return (true, false) }
+            return (false, state.callsReturned(1))
+        }
+        // A cancel that came meanwhile was left to us: no backend is asked to cancel what it doesn't have yet.
+        if isCancelled {
+            backend.cancel(token)
+            callsReturned(1)
+        } else if isAwaited {
+            tellCallsWaiter()
         }
     }
 
@@ -164,11 +176,12 @@ package final class VirtualDevice: Sendable {
 
     /// Balances `callsBelow`.
     func callsReturned(_ count: Int) {
-        let waiter: CheckedContinuation<Void, Never>? = state.withLock { state in
-            state.callsBelow -= count
-            return state.callsBelow == 0 ? state.callsWaiter.take() : nil
-        }
-        waiter?.resume()
+        if state.withLock({ $0.callsReturned(count) }) { tellCallsWaiter() }
+    }
+
+    /// Looks anew: a cancel may have begun meanwhile, and whoever it is that ends last tells.
+    private func tellCallsWaiter() {
+        state.withLock { $0.callsBelow == 0 ? $0.callsWaiter.take() : nil }?.resume()
     }
 }
 
@@ -181,6 +194,14 @@ extension VirtualDevice.State {
 
     var effectiveAdmission: VirtualDevice.Admission {
         isResetting && admission == .admitting ? .draining : admission
+    }
+
+    /// - Returns: whether somebody may wait for it: only on a device that is being closed. No continuation is touched on
+    ///   the way of every URB.
+    fileprivate mutating func callsReturned(_ count: Int) -> Bool {
+        callsBelow -= count
+        guard callsBelow == 0, case .closed = admission else { return false }
+        return true
     }
 
     fileprivate mutating func admit(_ urb: borrowing URB, _ descriptors: Descriptors) -> Verdict {
