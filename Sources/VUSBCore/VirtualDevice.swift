@@ -16,6 +16,9 @@ package final class VirtualDevice: Sendable {
     package let speed: DeviceSpeed
     /// Where a front takes the buffers of its URBs from.
     package let pool: BufferPool
+    /// Where it takes those from into which it copies data to send: memory from which the source sends without another
+    /// copy, where it has such. Not for data that come in: the kernel won't let a front hand on all such memory.
+    package let sendPool: BufferPool
     let backend: any USBBackend
     let state: Mutex<State>
 
@@ -71,12 +74,14 @@ package final class VirtualDevice: Sendable {
         speed: DeviceSpeed,
         configurationValue: UInt8,
         alternates: [InterfaceNumber: UInt8] = [:],
-        pool: BufferPool
+        pool: BufferPool,
+        sendPool: BufferPool? = nil
     ) {
         self.backend = backend
         self.descriptors = descriptors
         self.speed = speed
         self.pool = pool
+        self.sendPool = sendPool ?? pool
         let settings = ActiveSettings(
             descriptors,
             configurationValue: configurationValue,

@@ -40,7 +40,7 @@ final class ControlFile: TransferFile {
             return reply.written(SetupPacket.byteCount)
         }
         guard dataCount == Int(setup.wLength) else { return reply.error(EINVAL) }
-        guard let buffer = data.transferBuffer(skipping: SetupPacket.byteCount, from: device.pool) else {
+        guard let buffer = data.transferBuffer(skipping: SetupPacket.byteCount, from: device.sendPool) else {
             return reply.error(ENOMEM)
         }
         submit(reply, setup, buffer)

@@ -14,12 +14,12 @@ final class EventsFile: WaitingFile {
         /// The rest of a line that was longer than the read.
         var rest: [UInt8] = []
         var waiting: [(key: PendingReplies.Key, size: Int)] = []
-        var poller: PollHandle?
     }
 
     let id: FileHandleID
     private let log: EventLog
     let pending = PendingReplies()
+    private let poller = Poller()
     private let state: Mutex<State>
     private let observer = Mutex<UInt64?>(nil)
 
@@ -40,17 +40,14 @@ final class EventsFile: WaitingFile {
     }
 
     func poll(_ reply: consuming FUSEReply, events: UInt32, handle: consuming sending PollHandle?) {
-        var handle: PollHandle? = consume handle
-        let hasNext = state.withLock { state in
-            state.poller = handle.take()
-            return state.hasNext(of: log)
-        }
+        poller.replace(handle)
+        let hasNext = state.withLock { $0.hasNext(of: log) }
         reply.poll(hasNext ? PollEvents.readable : 0)
     }
 
     func closed() {
         if let observation = observer.withLock({ $0.take() }) { log.removeObserver(observation) }
-        state.withLock { $0.poller = nil }
+        poller.replace(nil)
     }
 
     func forget(_ key: PendingReplies.Key) {
@@ -76,7 +73,7 @@ final class EventsFile: WaitingFile {
                 state.withLock { $0.rest = bytes + $0.rest }
             }
         }
-        if let poller = state.withLock({ $0.poller.take() }) { poller.notify() }
+        poller.notify()
     }
 }
 

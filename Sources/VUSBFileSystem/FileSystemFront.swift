@@ -36,7 +36,8 @@ package final class FileSystemFront: Sendable {
     private let options: Options
     private let session: SessionHandle
     private let requests: FileSystemRequests
-    private let pool = BufferPool()
+    /// Request buffers are large; those of eight writers at once are kept.
+    private let pool = BufferPool(cacheLimit: 32 << 20)
     private let logger: Logger
     private let state = Mutex(State())
 
@@ -51,22 +52,37 @@ package final class FileSystemFront: Sendable {
         session = try SessionHandle(mountPoint: options.mountPoint)
     }
 
-    /// Starts the reader threads. Called once.
-    package func start() {
-        let readers = (0..<options.readers).map { number in
-            ReaderThread(
+    /// Starts the reader threads. Called once. Fewer than asked for serve as well, only one must be had.
+    ///
+    /// - Throws: `io` where no thread is to be had; `stop` then unmounts as ever.
+    package func start() throws(USBError) {
+        var failure: USBError?
+        for number in 0..<options.readers {
+            let reader = ReaderThread(
                 number: number,
                 session: session,
                 context: ReaderContext(requests: requests, requestBuffer: RequestBuffer(pool: pool)),
                 onEnd: { [weak self] in self?.readerEnded() }
             )
+            state.withLock { state in
+                state.readers.append(reader)
+                state.running += 1
+            }
+            do {
+                try reader.start()
+            } catch {
+                failure = error
+                state.withLock { state in
+                    state.readers.removeLast()
+                    state.running -= 1
+                }
+                logger.error("\(error)")
+                break
+            }
         }
-        state.withLock { state in
-            state.readers = readers
-            state.running = readers.count
-        }
-        for reader in readers { reader.start() }
-        logger.info("mounted \(options.mountPoint), \(readers.count) reader threads")
+        let count = state.withLock { $0.readers.count }
+        if count == 0, let failure { throw failure }
+        logger.info("mounted \(options.mountPoint), reader threads: \(count)")
     }
 
     /// Unmounts and ends the threads. Requests still unanswered end with ENODEV. Idempotent.

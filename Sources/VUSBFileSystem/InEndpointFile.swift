@@ -26,7 +26,6 @@ final class InEndpointFile: TransferFile {
         var result: URB?
         /// Reads that wait for the URB ahead.
         var waiting: [(key: PendingReplies.Key, size: Int)] = []
-        var poller: PollHandle?
         /// For the URB that a poll starts.
         var lastSize: Int
         var isClosed = false
@@ -35,6 +34,7 @@ final class InEndpointFile: TransferFile {
     let id: FileHandleID
     let device: VirtualDevice
     let pending = PendingReplies()
+    private let poller = Poller()
     private let address: EndpointAddress
     private let openFiles: OpenFileCount
     private let state: Mutex<State>
@@ -76,8 +76,7 @@ final class InEndpointFile: TransferFile {
 
     func poll(_ reply: consuming FUSEReply, events: UInt32, handle: consuming sending PollHandle?) {
         guard events & PollEvents.readable != 0 else { return reply.poll(0) }
-        var handle: PollHandle? = consume handle
-        state.withLock { $0.poller = handle.take() }
+        poller.replace(handle)
         startAhead(size: state.withLock { $0.lastSize })
         reply.poll(readiness())
     }
@@ -89,12 +88,13 @@ final class InEndpointFile: TransferFile {
     func closed() {
         let ahead = state.withLock { state -> URBToken? in
             state.isClosed = true
-            state.poller = nil
-            state.result = nil
             if case .inFlight(let token) = state.ahead { return token }
             state.ahead = .none
             return nil
         }
+        // Their ends are outside of the lock.
+        poller.replace(nil)
+        _ = state.withLock { $0.result.take() }
         if let ahead { device.cancel(ahead) }
         openFiles.decrement()
     }
@@ -151,13 +151,12 @@ final class InEndpointFile: TransferFile {
 
     private func aheadCompleted(_ urb: consuming URB) {
         var urb: URB? = consume urb
-        let poller = state.withLock { state -> PollHandle? in
+        state.withLock { state in
             state.ahead = state.isClosed ? .none : .ready
             if !state.isClosed { state.result = urb.take() }
-            return state.poller.take()
         }
         serveWaiting()
-        if let poller { poller.notify() }
+        poller.notify()
     }
 
     /// Gives what came ahead to the first who waits; the others get URBs of their own once there is none ahead.

@@ -118,8 +118,16 @@ package final class NodeTree: Sendable {
         private var lastSerial: UInt32 = 0
 
         mutating func nextSerial() -> UInt32 {
-            lastSerial = lastSerial == NodeID.maximumSerial ? 1 : lastSerial + 1
+            repeat {
+                lastSerial = lastSerial == NodeID.maximumSerial ? 1 : lastSerial + 1
+            } while isInUse(lastSerial)
             return lastSerial
+        }
+
+        /// Only after sixteen million; until then no number is ever used twice.
+        private func isInUse(_ serial: UInt32) -> Bool {
+            hostDevices[serial] != nil || guests[serial] != nil
+                || guests.values.contains { $0.attachments[serial] != nil }
         }
 
         func guest(named name: some StringProtocol) -> Guest? {

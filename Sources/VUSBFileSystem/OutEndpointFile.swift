@@ -18,7 +18,6 @@ final class OutEndpointFile: TransferFile {
         /// Of a queued write, not yet told.
         var failure: URBStatus?
         var syncing: [PendingReplies.Key] = []
-        var poller: PollHandle?
         var isClosed = false
     }
 
@@ -28,6 +27,7 @@ final class OutEndpointFile: TransferFile {
     let id: FileHandleID
     let device: VirtualDevice
     let pending = PendingReplies()
+    private let poller = Poller()
     private let address: EndpointAddress
     private let openFiles: OpenFileCount
     private let state = Mutex(State())
@@ -60,11 +60,8 @@ final class OutEndpointFile: TransferFile {
     }
 
     func poll(_ reply: consuming FUSEReply, events: UInt32, handle: consuming sending PollHandle?) {
-        var handle: PollHandle? = consume handle
-        let hasRoom = state.withLock { state in
-            state.poller = handle.take()
-            return state.queued.count < Self.queueLimit
-        }
+        poller.replace(handle)
+        let hasRoom = state.withLock { $0.queued.count < Self.queueLimit }
         let isGone = if case .closed = device.admission { true } else { false }
         reply.poll((hasRoom ? PollEvents.writable : 0) | (isGone ? PollEvents.gone : 0))
     }
@@ -81,9 +78,9 @@ final class OutEndpointFile: TransferFile {
     func closed() {
         let tokens = state.withLock { state in
             state.isClosed = true
-            state.poller = nil
             return Array(state.queued.values)
         }
+        poller.replace(nil)
         for token in tokens { device.cancel(token) }
         openFiles.decrement()
     }
@@ -113,13 +110,12 @@ final class OutEndpointFile: TransferFile {
     }
 
     private func queuedCompleted(_ context: UInt64, _ status: URBStatus) {
-        let poller = state.withLock { state -> PollHandle? in
+        state.withLock { state in
             state.queued[context] = nil
             if status != .success && state.failure == nil { state.failure = status }
-            return state.poller.take()
         }
         answerSyncing()
-        if let poller { poller.notify() }
+        poller.notify()
     }
 
     private func answerSyncing() {
@@ -154,7 +150,7 @@ enum OutTransfer {
         handler: any URBHandler
     ) -> Outcome {
         guard let endpoint = device.endpoint(address), endpoint.transferType == .isochronous else {
-            guard let buffer = data.transferBuffer(from: device.pool) else { return .refused(ENOMEM) }
+            guard let buffer = data.transferBuffer(from: device.sendPool) else { return .refused(ENOMEM) }
             return .urb(PreparedURB(endpoint: address, buffer: buffer, length: data.count, handler: handler))
         }
         let header = data.prefix(IsochronousFrame.headerSize)
@@ -166,7 +162,7 @@ enum OutTransfer {
             return .refused(EINVAL)
         }
         guard var packetTable = IsoPacketTable(count: count, from: device.pool),
-            let buffer = data.transferBuffer(skipping: headSize, from: device.pool)
+            let buffer = data.transferBuffer(skipping: headSize, from: device.sendPool)
         else { return .refused(ENOMEM) }
         for (index, packet) in packets.enumerated() { packetTable[index] = packet }
         return .urb(

@@ -3,6 +3,7 @@
 internal import CVUSBShims
 internal import Glibc
 internal import Synchronization
+internal import VUSBCore
 
 /// A thread that reads FUSE requests and carries them out until the session ends.
 ///
@@ -27,15 +28,26 @@ final class ReaderThread: @unchecked Sendable {
         self.onEnd = onEnd
     }
 
-    func start() {
+    /// - Throws: `io` where no thread is to be had.
+    func start() throws(USBError) {
         Self.installHandler()
-        var id = pthread_t()
-        // Balanced by takeRetainedValue in readerMain.
-        let me = unsafe Unmanaged.passRetained(self).toOpaque()
-        let result = unsafe pthread_create(&id, nil, readerMain, me)
-        // Out of threads at start: the file system can't be served.
-        precondition(result == 0, "pthread_create: \(errorText(result))")
-        thread.withLock { $0 = id }
+        // Balanced by takeRetainedValue in readerMain, or below.
+        let me = unsafe Unmanaged.passRetained(self)
+        let argument = unsafe SendablePointer(me.toOpaque())
+        // Under the lock, so that a thread that ends at once doesn't forget its number before it is noted.
+        let result = thread.withLock { noted in
+            var id = pthread_t()
+            let result = unsafe pthread_create(&id, nil, readerMain, argument.pointer)
+            noted = result == 0 ? id : nil
+            return result
+        }
+        guard result != 0 else { return }
+        unsafe me.release()
+        throw USBError(
+            .io,
+            "reader thread \(number) can't be started: \(errorText(result))",
+            remedy: "raise the limit of tasks (TasksMax=, ulimit -u), or ask for fewer --readers"
+        )
     }
 
     /// Has the thread look whether it is to stop. Safe until `onEnd` was called.
@@ -74,6 +86,14 @@ final class ReaderThread: @unchecked Sendable {
         // No SA_RESTART: read must return.
         unsafe sigaction(wakeSignal, &action, nil)
     }
+}
+
+/// Carries a pointer into a closure.
+@safe
+private struct SendablePointer: @unchecked Sendable {
+    // SAFETY: made and used within one function.
+    let pointer: UnsafeMutableRawPointer
+    @unsafe init(_ pointer: UnsafeMutableRawPointer) { unsafe self.pointer = pointer }
 }
 
 private func readerMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {

@@ -85,7 +85,8 @@ extension ControlPlane {
             speed: record.speed,
             configurationValue: opened.configurationValue,
             alternates: opened.alternates,
-            pool: pool
+            pool: pool,
+            sendPool: opened.pool
         )
         let attachment = Attachment(record: record, guest: guest, slot: slot, device: device)
         operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)

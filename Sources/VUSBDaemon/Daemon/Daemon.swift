@@ -59,8 +59,13 @@ package struct Daemon: Sendable {
                 tree: tree,
                 logger: logger
             )
-            front.start()
-            let result = await runMounted(tree: tree, front: front, saved: saved, stateFile)
+            let result: Result<Void, any Error>
+            do {
+                try front.start()
+                result = await runMounted(tree: tree, front: front, saved: saved, stateFile)
+            } catch {
+                result = .failure(error)
+            }
             await front.stop()
             return result
         } catch {
