@@ -41,6 +41,7 @@ package struct SetupPacket: Hashable, Sendable {
     /// The direction of the data stage. A transfer without one (wLength 0) counts as OUT, whatever bit 7 says.
     package var direction: TransferDirection { bmRequestType & 0x80 != 0 && wLength > 0 ? .in : .out }
 
+    /// Who defines the request: bits 5 and 6 of `bmRequestType` (USB 2.0, table 9-2).
     package enum Kind: UInt8, Sendable {
         case standard = 0
         case `class` = 1
@@ -48,13 +49,18 @@ package struct SetupPacket: Hashable, Sendable {
         case reserved = 3
     }
 
+    /// Whom the request is for: bits 0 to 4 of `bmRequestType` (USB 2.0, table 9-2).
     package enum Recipient: Hashable, Sendable {
         case device
+        /// `wIndex` has its number.
         case interface
+        /// `wIndex` has its address.
         case endpoint
+        /// "Other" (3) and the reserved values.
         case other(UInt8)
     }
 
+    /// Who defines the request.
     package var kind: Kind {
         switch (bmRequestType >> 5) & 3 {
         case 0: .standard
@@ -64,6 +70,7 @@ package struct SetupPacket: Hashable, Sendable {
         }
     }
 
+    /// Whom the request is for.
     package var recipient: Recipient {
         switch bmRequestType & 0x1f {
         case 0: .device

@@ -24,8 +24,10 @@ package struct URB: ~Copyable, Sendable {
         case clearHalt(EndpointAddress)
     }
 
+    /// What the submitter asks of a transfer beyond its data, as `URB_SHORT_NOT_OK` and `URB_ZERO_PACKET` of Linux do.
     package struct Flags: OptionSet, Sendable {
         package let rawValue: UInt8
+        /// Bits that have no name here mean nothing.
         package init(rawValue: UInt8) { self.rawValue = rawValue }
 
         /// A short IN transfer ends with `shortNotOK`.

@@ -44,6 +44,7 @@ enum URBCheck {
         guard let setup = urb.setup, Int(setup.wLength) == urb.requestedLength, urb.packetCount == 0, urb.streamID == 0
         else { return .complete(.invalid) }
         guard setup.kind == .standard else { return .carryOut(.transfer(.control)) }
+        guard !isMisdirected(setup) else { return .complete(.stall) }
         // Each of the intercepted requests goes out and has no data stage: a malformed one is a request error.
         if isIntercepted(setup), setup.bmRequestType & 0x80 != 0 || setup.wLength != 0 { return .complete(.stall) }
         return switch (setup.bRequest, setup.recipient) {
@@ -54,6 +55,16 @@ enum URBCheck {
         case (StandardRequest.clearFeature, .endpoint) where setup.wValue == StandardFeature.endpointHalt:
             clearHalt(setup, settings)
         default: .carryOut(.transfer(.control))
+        }
+    }
+
+    /// A request that changes the device's address or settings, but names a recipient that it isn't defined for (USB
+    /// 2.0, table 9-3). Firmware that looks only at `bRequest` would carry it out behind the host's back.
+    private static func isMisdirected(_ setup: SetupPacket) -> Bool {
+        switch setup.bRequest {
+        case StandardRequest.setAddress, StandardRequest.setConfiguration: setup.recipient != .device
+        case StandardRequest.setInterface: setup.recipient != .interface
+        default: false
         }
     }
 

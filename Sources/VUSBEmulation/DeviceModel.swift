@@ -31,6 +31,10 @@ package protocol DeviceModel: Sendable {
     /// The configuration or an alternate setting was set, or the port was reset: protocols begin anew.
     mutating func settingsChanged()
 
+    /// The device was unplugged for good: gives back what it has of the host's. Called once, without the device's lock;
+    /// jobs may still be under way, and no other call follows but theirs.
+    func unplugged()
+
     /// Carries out a job without the device's lock, on the submitter's thread (`mayBlock` false) or on the device's
     /// own (`mayBlock` true).
     /// - Returns: bytes moved or a negative errno; nil where it would block and may not.
@@ -83,31 +87,43 @@ package struct Effects: Sendable {
     package init(now: UInt64 = 0) { self.now = now }
 }
 
-/// A set of endpoints.
+/// A set of endpoints, each known by its `EndpointAddress.index` (0 to 31).
 package struct EndpointSet: Sendable, Equatable {
     private var bits: UInt32 = 0
 
+    /// The empty set.
     package init() {}
+    /// One endpoint.
     package init(_ address: EndpointAddress) { insert(address) }
 
+    /// Whether there is none in it.
     package var isEmpty: Bool { bits == 0 }
     /// The lowest `EndpointAddress.index` in it.
     package var first: Int? { bits == 0 ? nil : bits.trailingZeroBitCount }
 
+    /// Whether the endpoint of that index is in it.
     package func contains(_ index: Int) -> Bool { bits & (1 << UInt32(index)) != 0 }
+    /// Whether the endpoint is in it.
     package func contains(_ address: EndpointAddress) -> Bool { contains(address.index) }
+    /// Adds the endpoint of that index.
     package mutating func insert(_ index: Int) { bits |= 1 << UInt32(index) }
+    /// Adds an endpoint.
     package mutating func insert(_ address: EndpointAddress) { insert(address.index) }
+    /// Takes out the endpoint of that index.
     package mutating func remove(_ index: Int) { bits &= ~(1 << UInt32(index)) }
+    /// Takes out an endpoint.
     package mutating func remove(_ address: EndpointAddress) { remove(address.index) }
+    /// Adds all that are in `other`.
     package mutating func formUnion(_ other: EndpointSet) { bits |= other.bits }
 
+    /// Those that aren't in `other`.
     package func subtracting(_ other: EndpointSet) -> EndpointSet {
         var result = self
         result.bits &= ~other.bits
         return result
     }
 
+    /// Those that are in both.
     package func intersection(_ other: EndpointSet) -> EndpointSet {
         var result = self
         result.bits &= other.bits
@@ -119,6 +135,7 @@ extension DeviceModel {
     package func interfaceDescriptor(type: UInt8, index: UInt8, interface: UInt8) -> [UInt8]? { nil }
     package mutating func haltCleared(_ address: EndpointAddress) -> Bool { true }
     package mutating func settingsChanged() {}
+    package func unplugged() {}
 }
 
 extension DeviceModel where Job == Never {

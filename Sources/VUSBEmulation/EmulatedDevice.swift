@@ -25,7 +25,8 @@ final class EmulatedDevice<Model: DeviceModel>: EmulatedUnit, Paced {
     private let state: Mutex<DeviceState<Model>>
     /// Jobs for the device's own thread, which starts with the first one and ends once there was none for two seconds:
     /// a slow image file holds up neither the threads of a front nor another device, and a thousand idle devices have
-    /// no thread. Never taken together with `state`.
+    /// no thread. Once the device is unplugged, the thread ends as soon as it has no job. Never taken together with
+    /// `state`.
     private let lane = Mutex(BlockingLane<Model>())
     private let laneCondition = WaitCondition()
 
@@ -161,7 +162,7 @@ final class EmulatedDevice<Model: DeviceModel>: EmulatedUnit, Paced {
             if let entry = lane.withLock({ $0.takeFirst() }) {
                 let pending = entry.pending
                 serve(finished: perform(entry.item, pending, mayBlock: true))
-            } else if !laneCondition.wait(until: monotonicNow() + 2_000_000_000) {
+            } else if !laneCondition.wait(until: monotonicNow() + 2_000_000_000) || isUnplugged {
                 if lane.withLock({ $0.stopIfIdle() }) { return }
             }
         }
@@ -181,8 +182,17 @@ final class EmulatedDevice<Model: DeviceModel>: EmulatedUnit, Paced {
     }
 
     func unplug() {
-        endAll(.noDevice) { $0.presence = .unplugged }
+        var model: Model?
+        endAll(.noDevice) { state in
+            if state.presence != .unplugged { model = state.model }
+            state.presence = .unplugged
+        }
+        // What the model has of the host's is free when this returns, however long others keep the device.
+        model?.unplugged()
+        laneCondition.signal()
     }
+
+    private var isUnplugged: Bool { state.withLock { $0.presence == .unplugged } }
 
     func reset() async throws(USBError) {
         endAll(.shutdown) { state in

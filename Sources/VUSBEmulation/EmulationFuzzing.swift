@@ -16,11 +16,13 @@ package enum EmulationFuzzing {
         var stream = FuzzStream(bytes: input[...])
         let kind = kinds[Int(stream.byte()) % kinds.count]
         let speed = kind.speeds[Int(stream.byte()) % kind.speeds.count]
-        // The descriptors are constants of ours.
-        guard let blueprint = try? Blueprint(kind, speed: speed), let unit = makeUnit(kind, blueprint) else {
-            preconditionFailure("no \(kind.name) to drive: errno \(errno)")
+        let session: FuzzSession
+        do {
+            let blueprint = try Blueprint(kind, speed: speed)
+            session = FuzzSession(unit: try makeUnit(kind, blueprint), blueprint: blueprint)
+        } catch {
+            preconditionFailure("no \(kind.name) to drive: \(error)")
         }
-        let session = FuzzSession(unit: unit, blueprint: blueprint)
         // More operations than that find nothing new, only more slowly.
         var left = 256
         while !stream.isEmpty, left > 0 {
@@ -30,15 +32,15 @@ package enum EmulationFuzzing {
         session.end()
     }
 
-    private static func makeUnit(_ kind: Blueprint.Kind, _ blueprint: Blueprint) -> (any EmulatedUnit)? {
+    private static func makeUnit(_ kind: Blueprint.Kind, _ blueprint: Blueprint) throws -> any EmulatedUnit {
         let clock = PaceClock()
         func device<Model: DeviceModel>(_ model: Model) -> any EmulatedUnit {
             EmulatedDevice(id: DeviceID("emu-fuzz"), blueprint: blueprint, model: model, serial: "F", clock: clock)
         }
         switch kind.name {
-        case "disk": return image().map { device(DiskModel(image: $0, serial: "F")) }
+        case "disk": return device(DiskModel(image: try image(), serial: "F"))
         case "serial": return device(SerialModel())
-        case "zero": return device(ZeroModel(pattern: .mod63))
+        case "zero": return device(ZeroModel(pattern: .mod63, speed: blueprint.speed))
         default: return device(KeyboardModel())
         }
     }
@@ -47,17 +49,18 @@ package enum EmulationFuzzing {
     private static let images = Atomic<Int>(0)
 
     /// 64 KiB in memory, without a name as soon as it's open.
-    private static func image() -> ImageFile? {
+    private static func image() throws(USBError) -> ImageFile {
         let number = images.wrappingAdd(1, ordering: .relaxed).newValue
         let path = "/dev/shm/vusb-fuzz-\(getpid())-\(number)"
         let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard descriptor >= 0, ftruncate(descriptor, 65536) == 0 else { return nil }
+        guard descriptor >= 0 else { throw USBError(.io, "open of \(path): errno \(errno)") }
         defer {
             close(descriptor)
             // It's gone with the process at the latest.
             unsafe unlink(path)
         }
-        return try? ImageFile(path: path, readOnly: false)
+        guard ftruncate(descriptor, 65536) == 0 else { throw USBError(.io, "ftruncate of \(path): errno \(errno)") }
+        return try ImageFile(path: path, readOnly: false)
     }
 }
 
@@ -187,6 +190,8 @@ private final class FuzzSession: URBHandler {
         while counts.withLock({ $0.completed.count < $0.submitted }) {
             precondition(condition.wait(until: deadline), "a URB never completed")
         }
-        precondition(device.inFlight == 0 || monotonicNow() < deadline)
+        // A URB counts as in flight until its handler has returned, which may take the device's thread a moment more.
+        while device.inFlight > 0, monotonicNow() < deadline { sched_yield() }
+        precondition(device.inFlight == 0, "\(device.inFlight) URBs are in flight though all have completed")
     }
 }

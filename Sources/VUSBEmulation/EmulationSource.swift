@@ -10,6 +10,8 @@ package import VUSBCore
 /// are in the order of what happened; it's held across no call to a device. Lock order: none, it is a leaf.
 package final class EmulationSource: DeviceSource {
     package let name = "emulation"
+    /// Devices that can be plugged in at once, in all: a bound for what clients can make the daemon keep.
+    package static let maximumDevices = 10_000
 
     fileprivate struct Entry {
         let record: DeviceRecord
@@ -66,21 +68,24 @@ package final class EmulationSource: DeviceSource {
     // MARK: - Plugging
 
     /// Plugs in what `specification` says: all of it or, where something is wrong, nothing.
-    /// - Throws: `invalid` for a name that is taken; what `ImageFile` says of an image.
+    /// - Throws: `invalid` for a name that is taken; `busy` beyond `maximumDevices`; what `ImageFile` says of an image.
     @discardableResult
     package func add(_ specification: EmulationSpecification) throws(USBError) -> [DeviceRecord] {
         let blueprint = try blueprint(specification)
         let taken = state.withLock { Set($0.entries.keys) }
+        try Self.checkRoom(taken.count, adding: specification.count ?? 1)
         var made: [Entry] = []
         for id in try Self.ids(specification, taken: taken) {
             made.append(try makeEntry(id, specification, blueprint))
         }
-        let clash = state.withLock { state -> DeviceID? in
-            if let clash = made.first(where: { state.entries[$0.record.id] != nil }) { return clash.record.id }
+        // Others may have added theirs meanwhile.
+        try state.withLock { state throws(USBError) in
+            try Self.checkRoom(state.entries.count, adding: made.count)
+            if let clash = made.first(where: { state.entries[$0.record.id] != nil }) {
+                throw Self.taken(clash.record.id)
+            }
             for entry in made { state.insert(entry) }
-            return nil
         }
-        if let clash { throw Self.taken(clash) }
         return made.map(\.record)
     }
 
@@ -130,7 +135,8 @@ package final class EmulationSource: DeviceSource {
         let serial = Self.serial(id, specification)
         let unit: any EmulatedUnit =
             switch specification.kind {
-            case .zero(let pattern): device(id, blueprint, ZeroModel(pattern: pattern), serial)
+            case .zero(let pattern):
+                device(id, blueprint, ZeroModel(pattern: pattern, speed: specification.speed), serial)
             case .serial: device(id, blueprint, SerialModel(), serial)
             case .keyboard: device(id, blueprint, KeyboardModel(), serial)
             case .disk(let image, let readOnly):
@@ -193,6 +199,15 @@ package final class EmulationSource: DeviceSource {
         }
         if let clash = ids.first(where: taken.contains) { throw self.taken(clash) }
         return ids
+    }
+
+    private static func checkRoom(_ present: Int, adding count: Int) throws(USBError) {
+        guard present + count > maximumDevices else { return }
+        throw USBError(
+            .busy,
+            "\(count) more would make \(present + count) emulated devices, and \(maximumDevices) is the limit",
+            remedy: "unplug some that nobody needs, or ask for fewer"
+        )
     }
 
     private static func taken(_ id: DeviceID) -> USBError {

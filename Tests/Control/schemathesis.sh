@@ -10,7 +10,7 @@
 # Without SOCKET it starts $VUSBD with emulated devices on a temporary mount, and stops it again.
 # schemathesis is taken from VENV, or installed from PyPI into one that's kept in $VUSB_CACHE.
 # Environment: EXAMPLES, cases for each operation and phase (default 40); SECONDS_AT_MOST (default 60); SEED (default 1).
-# Exit code: 0 no mismatch, 1 mismatches, 77 can't be run here.
+# Exit code: 0 no mismatch, 1 mismatches or it could not be run.
 set -euo pipefail
 
 socket=${1:-}
@@ -20,7 +20,7 @@ limit=${SECONDS_AT_MOST:-60}
 here=$(cd "$(dirname "$0")" && pwd)
 
 for tool in socat curl python3; do
-    command -v "$tool" > /dev/null || { echo "schemathesis.sh: $tool is missing: apt install $tool" >&2; exit 77; }
+    command -v "$tool" > /dev/null || { echo "schemathesis.sh: $tool is missing: apt install $tool" >&2; exit 1; }
 done
 work=$(mktemp -d)
 relay=
@@ -51,7 +51,7 @@ if ! [ -x "$venv/bin/schemathesis" ]; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet 'schemathesis>=4.32,<5' || {
         echo "schemathesis.sh: pip can't install schemathesis: is there a network?" >&2
-        exit 77
+        exit 1
     }
 fi
 

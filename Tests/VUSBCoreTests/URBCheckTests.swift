@@ -298,6 +298,40 @@ struct URBCheckTests {
         try expect(.stall) { rig in TestURB.control(setup, pool: rig.pool, handler: rig.handler) }
     }
 
+    @Test(
+        "A standard request that changes settings stalls where it's for another recipient than its own",
+        arguments: [(5, 0), (9, 0), (11, 1)] as [(UInt8, UInt8)],
+        [0, 1, 2, 3, 31] as [UInt8]
+    )
+    func requestForAnotherRecipient(request: (number: UInt8, recipient: UInt8), recipient: UInt8) throws {
+        guard recipient != request.recipient else { return }
+        for direction: UInt8 in [0x00, 0x80] {
+            for length: UInt16 in [0, 8] {
+                let setup = SetupPacket(
+                    bmRequestType: direction | recipient,
+                    bRequest: request.number,
+                    wValue: 1,
+                    wIndex: 0,
+                    wLength: length
+                )
+                try expect(.stall) { rig in
+                    let data = [UInt8](repeating: 0, count: direction == 0 ? Int(length) : 0)
+                    return TestURB.control(setup, data: data, pool: rig.pool, handler: rig.handler)
+                }
+            }
+        }
+    }
+
+    @Test("Class and vendor requests of the same numbers are the device's", arguments: [5, 9, 11] as [UInt8])
+    func classRequestsOfTheSameNumbers(request: UInt8) throws {
+        for type: UInt8 in [0x20, 0x21, 0x22, 0x40, 0x41, 0x43] {
+            let setup = SetupPacket(bmRequestType: type, bRequest: request, wValue: 1, wIndex: 0, wLength: 0)
+            try expect(.success, script: [.submit(.control(setup), .complete())]) { rig in
+                TestURB.control(setup, pool: rig.pool, handler: rig.handler)
+            }
+        }
+    }
+
     // MARK: - Completion
 
     @Test func shortInTransferThatMayNotBe() throws {

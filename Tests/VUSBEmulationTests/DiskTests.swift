@@ -208,6 +208,24 @@ import VUSBTestSupport
         try disk.host.source.remove(disk.host.record.id)
     }
 
+    @Test func anImageIsFreeAtOnceWhenItsDiskIsUnplugged() async throws {
+        let image = try TestDisk.makeImage(TestDisk.pattern(blocks: 8))
+        defer { try? FileManager.default.removeItem(at: image.deletingLastPathComponent()) }
+        let source = EmulationSource()
+        for _ in 0..<20 {
+            let host = try await TestHost("disk=\(image.path)", source: source)
+            // It needs the disk's own thread, which is then there and waits for more.
+            await host.send(0x02, TestDisk.wrapper(1, 512, false, TestDisk.write10(0, 1, durable: true)))
+            #expect(await host.send(0x02, Array(repeating: 1, count: 512)).status == .success)
+            try source.remove(host.record.id)
+            // The guest still has the old one open.
+            let next = try source.add(EmulationSpecification(parsing: "disk=\(image.path)"))
+            #expect(next.map(\.id) == [host.record.id])
+            try source.remove(host.record.id)
+            await host.close()
+        }
+    }
+
     @Test func oneImageServesManyReadOnlyDisks() throws {
         let image = try TestDisk.makeImage(TestDisk.pattern(blocks: 8))
         defer { try? FileManager.default.removeItem(at: image.deletingLastPathComponent()) }

@@ -118,6 +118,22 @@ import VUSBTestSupport
         await host.close()
     }
 
+    @Test func devicesBeyondTheLimitAreRefused() throws {
+        let source = EmulationSource()
+        let limit = EmulationSource.maximumDevices
+        try source.add(EmulationSpecification(parsing: "keyboard,count=\(limit - 1)"))
+        #expect { try source.add(EmulationSpecification(parsing: "zero,count=2")) } throws: { error in
+            guard let error = error as? USBError else { return false }
+            return error.code == .busy && error.message.contains("\(limit)") && error.remedy != nil
+        }
+        let last = try #require(try source.add(EmulationSpecification(parsing: "zero")).first)
+        #expect { try source.add(EmulationSpecification(parsing: "serial")) } throws: {
+            ($0 as? USBError)?.code == .busy
+        }
+        try source.remove(last.id)
+        #expect(try source.add(EmulationSpecification(parsing: "serial")).count == 1)
+    }
+
     @Test func aThousandDevicesStandSideBySide() async throws {
         let source = EmulationSource()
         let records = try source.add(EmulationSpecification(parsing: "serial,count=1000"))

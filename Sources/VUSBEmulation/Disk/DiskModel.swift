@@ -273,6 +273,9 @@ package struct DiskModel: DeviceModel {
         stage = nil
         disk.reset()
     }
+
+    /// Who unplugs the disk may use the image elsewhere at once.
+    package func unplugged() { image.file.detach() }
 }
 
 extension DiskModel {

@@ -2,11 +2,17 @@
 
 import CVUSBShims
 import Glibc
+import Synchronization
 import VUSBCore
 
-/// The file under an emulated disk. Open and locked as long as this lives.
+/// The file under an emulated disk. Open and locked until `detach`, or as long as this lives.
+///
+/// Concurrency model: any thread reads, writes and detaches. `uses` counts those who need the file open: the disk until
+/// it's detached, and each call while it lasts. Whoever takes it to zero closes the file, so the lock is never given up
+/// under a write. No lock.
 final class ImageFile: Sendable {
     private let descriptor: Int32
+    private let uses = Atomic<Int>(1)
     /// A multiple of `blockSize`, at least one block.
     let byteCount: UInt64
     let isReadOnly: Bool
@@ -30,8 +36,37 @@ final class ImageFile: Sendable {
         self.isReadOnly = isReadOnly
     }
 
-    /// Closing ends the lock. What it could report was reported by SYNCHRONIZE CACHE to whoever asked.
-    deinit { close(descriptor) }
+    deinit { if uses.load(ordering: .relaxed) > 0 { release() } }
+
+    /// The disk needs the file no longer: it's free for others at once, or where calls are under way with the last of
+    /// them. To be called once at most.
+    func detach() { endUse() }
+
+    /// False where the file is closed.
+    private func beginUse() -> Bool {
+        var count = uses.load(ordering: .relaxed)
+        while count > 0 {
+            let (isExchanged, original) = uses.compareExchange(
+                expected: count,
+                desired: count + 1,
+                ordering: .acquiring
+            )
+            if isExchanged { return true }
+            count = original
+        }
+        return false
+    }
+
+    private func endUse() {
+        if uses.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 { release() }
+    }
+
+    /// What closing could report was reported by SYNCHRONIZE CACHE to whoever asked.
+    private func release() {
+        // Closing alone leaves the lock to a child process that has inherited the descriptor, until it calls exec.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 
     /// A file that may not be written is opened read-only: also where its mode says so, though root might write it.
     private static func open(_ path: String, readOnly: Bool) throws(USBError) -> (Int32, Bool) {
@@ -98,13 +133,17 @@ final class ImageFile: Sendable {
         )
     }
 
-    /// - Returns: bytes read, 0 behind the end, or a negative errno; -EAGAIN where it would wait and may not.
+    /// - Returns: bytes read, 0 behind the end, or a negative errno; -EAGAIN where it would wait and may not, -ENODEV
+    ///   where the file is detached.
     @unsafe
     func read(into target: UnsafeMutableRawPointer, count: Int, at offset: UInt64, mayBlock: Bool) -> Int {
-        unsafe CVUSBShims_pread(descriptor, target, UInt(count), Int(offset), mayBlock ? 0 : 1)
+        guard beginUse() else { return -Int(ENODEV) }
+        defer { endUse() }
+        return unsafe CVUSBShims_pread(descriptor, target, UInt(count), Int(offset), mayBlock ? 0 : 1)
     }
 
     /// - Parameter isDurable: on the medium when it returns.
+    /// - Returns: bytes written, or a negative errno as `read`.
     @unsafe
     func write(
         from source: UnsafeRawPointer,
@@ -113,9 +152,16 @@ final class ImageFile: Sendable {
         isDurable: Bool,
         mayBlock: Bool
     ) -> Int {
-        unsafe CVUSBShims_pwrite(descriptor, source, UInt(count), Int(offset), mayBlock ? 0 : 1, isDurable ? 1 : 0)
+        guard beginUse() else { return -Int(ENODEV) }
+        defer { endUse() }
+        return unsafe CVUSBShims_pwrite(
+            descriptor, source, UInt(count), Int(offset), mayBlock ? 0 : 1, isDurable ? 1 : 0)
     }
 
-    /// - Returns: 0 or a negative errno.
-    func synchronize() -> Int { fdatasync(descriptor) == 0 ? 0 : -Int(errno) }
+    /// - Returns: 0 or a negative errno as `read`.
+    func synchronize() -> Int {
+        guard beginUse() else { return -Int(ENODEV) }
+        defer { endUse() }
+        return fdatasync(descriptor) == 0 ? 0 : -Int(errno)
+    }
 }

@@ -13,15 +13,35 @@ package struct ZeroModel: DeviceModel {
 
     private let pattern: Pattern
     private var vendorData: [UInt8] = []
-    /// The block used last: what a transfer needs is mostly there.
-    private var lastBlock: (packetSize: Int, block: PatternBlock)?
+    /// Made with the device, since making one takes longer than a transfer may hold the device's lock. One for each size
+    /// of packet that the device has, without those that there was no memory for.
+    private let blocks: [(packetSize: Int, block: PatternBlock)]
 
     /// Vendor requests of the gadget's `source_sink` configuration.
     private static let vendorWrite: UInt8 = 0x5b
     private static let vendorRead: UInt8 = 0x5c
     private static let vendorLimit = 4096
 
-    package init(pattern: Pattern) { self.pattern = pattern }
+    package init(pattern: Pattern, speed: DeviceSpeed) {
+        self.pattern = pattern
+        let sizes = PacketSizes(speed)
+        blocks = Set([sizes.bulk, sizes.isochronous, sizes.interrupt].map(Int.init)).compactMap { size in
+            PatternBlock.shared(pattern, packetSize: size).map { (size, $0) }
+        }
+    }
+
+    /// Largest packets in bytes.
+    private struct PacketSizes {
+        let bulk: UInt16
+        let isochronous: UInt16
+        let interrupt: UInt16
+
+        init(_ speed: DeviceSpeed) {
+            bulk = speed == .full ? 64 : speed == .high ? 512 : 1024
+            isochronous = speed == .full ? 1023 : 1024
+            interrupt = speed == .full ? 64 : 1024
+        }
+    }
 
     package mutating func transfer(
         _ urb: inout URB,
@@ -35,8 +55,7 @@ package struct ZeroModel: DeviceModel {
     }
 
     /// It always sends full packets: one that doesn't fit in what is left is babble.
-    private mutating func source(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<Never>
-    {
+    private func source(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<Never> {
         guard urb.requestedLength % endpoint.maxPacketSize == 0 else {
             moved = urb.requestedLength / endpoint.maxPacketSize * endpoint.maxPacketSize
             guard fill(&urb, endpoint) else { return .complete(.noMemory) }
@@ -48,7 +67,7 @@ package struct ZeroModel: DeviceModel {
     }
 
     /// Up to the block's size by changing the buffer for the block, above by copying.
-    private mutating func fill(_ urb: inout URB, _ endpoint: EndpointDescriptor) -> Bool {
+    private func fill(_ urb: inout URB, _ endpoint: EndpointDescriptor) -> Bool {
         guard urb.requestedLength > 0 else { return true }
         guard let block = block(endpoint) else { return false }
         if urb.requestedLength <= PatternBlock.byteCount {
@@ -63,15 +82,14 @@ package struct ZeroModel: DeviceModel {
         return true
     }
 
-    private mutating func block(_ endpoint: EndpointDescriptor) -> PatternBlock? {
+    /// Nil where there was no memory for it.
+    private func block(_ endpoint: EndpointDescriptor) -> PatternBlock? {
         let size = endpoint.maxPacketSize
-        if let lastBlock, lastBlock.packetSize == size { return lastBlock.block }
-        guard let block = PatternBlock.shared(pattern, packetSize: size) else { return nil }
-        lastBlock = (size, block)
-        return block
+        for (packetSize, block) in blocks where packetSize == size { return block }
+        return nil
     }
 
-    private mutating func sink(
+    private func sink(
         _ urb: borrowing URB,
         _ endpoint: EndpointDescriptor,
         _ moved: inout Int,
@@ -84,7 +102,7 @@ package struct ZeroModel: DeviceModel {
         return .complete(.success)
     }
 
-    private mutating func carriesPattern(_ urb: borrowing URB, _ endpoint: EndpointDescriptor) -> Bool {
+    private func carriesPattern(_ urb: borrowing URB, _ endpoint: EndpointDescriptor) -> Bool {
         guard let memory = unsafe urb.memory,
             let block = block(endpoint)
         else { return urb.requestedLength == 0 }
@@ -95,7 +113,7 @@ package struct ZeroModel: DeviceModel {
     }
 
     /// Every packet is full; every one that is sent is taken.
-    private mutating func isochronous(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<
+    private func isochronous(_ urb: inout URB, _ endpoint: EndpointDescriptor, _ moved: inout Int) -> Verdict<
         Never
     > {
         guard endpoint.bEndpointAddress.direction == .out || fillPackets(&urb, endpoint) else {
@@ -111,7 +129,7 @@ package struct ZeroModel: DeviceModel {
         return .complete(.success)
     }
 
-    private mutating func fillPackets(_ urb: inout URB, _ endpoint: EndpointDescriptor) -> Bool {
+    private func fillPackets(_ urb: inout URB, _ endpoint: EndpointDescriptor) -> Bool {
         guard urb.requestedLength > 0 else { return true }
         guard let block = block(endpoint) else { return false }
         if pattern == .zeros, urb.requestedLength <= PatternBlock.byteCount {
@@ -156,7 +174,7 @@ extension ZeroModel {
         interfaces: 1,
         milliamps: 2
     ) { speed in
-        let bulkSize: UInt16 = speed == .full ? 64 : speed == .high ? 512 : 1024
+        let sizes = PacketSizes(speed)
         // Once a millisecond at each speed.
         let interval: UInt8 = speed == .full ? 1 : 4
         func endpoint(_ address: UInt8, _ type: TransferType, _ size: UInt16) -> [UInt8] {
@@ -171,12 +189,11 @@ extension ZeroModel {
         func setting(_ alternate: UInt8, _ periodic: [UInt8]) -> [UInt8] {
             let count: UInt8 = periodic.isEmpty ? 2 : 4
             return DescriptorBuilder.interface(0, alternate: alternate, endpoints: count, class: (0xff, 0, 0))
-                + endpoint(0x81, .bulk, bulkSize) + endpoint(0x02, .bulk, bulkSize) + periodic
+                + endpoint(0x81, .bulk, sizes.bulk) + endpoint(0x02, .bulk, sizes.bulk) + periodic
         }
-        let isoSize: UInt16 = speed == .full ? 1023 : 1024
-        let interruptSize: UInt16 = speed == .full ? 64 : 1024
         return setting(0, [])
-            + setting(1, endpoint(0x83, .isochronous, isoSize) + endpoint(0x04, .isochronous, isoSize))
-            + setting(2, endpoint(0x85, .interrupt, interruptSize) + endpoint(0x06, .interrupt, interruptSize))
+            + setting(
+                1, endpoint(0x83, .isochronous, sizes.isochronous) + endpoint(0x04, .isochronous, sizes.isochronous))
+            + setting(2, endpoint(0x85, .interrupt, sizes.interrupt) + endpoint(0x06, .interrupt, sizes.interrupt))
     }
 }
