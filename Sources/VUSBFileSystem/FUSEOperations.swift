@@ -5,6 +5,10 @@ internal import Glibc
 internal import VUSBCore
 
 // C calls these on the reader threads. Each checks what C hands over, makes the reply token and calls one method.
+//
+// SAFETY, for all of them: libfuse gives each request to one callback, which answers it once, through its FUSEReply;
+// names, data and file information are valid until the callback returns, and are copied or only borrowed until then.
+// Inode and handle numbers are looked up in tables, never taken for pointers.
 
 /// The largest write of one request, in bytes; the kernel cuts longer ones.
 let maximumWrite: UInt32 = 1 << 20

@@ -26,6 +26,7 @@ enum MountPoint {
     }
 
     private static func checkDevice() throws(USBError) {
+        // SAFETY: open reads a constant path.
         let device = unsafe open("/dev/fuse", O_RDWR | O_CLOEXEC)
         guard device < 0 else {
             close(device)
@@ -39,9 +40,11 @@ enum MountPoint {
     }
 
     private static func makeDirectory(_ path: String) throws(USBError) {
+        // SAFETY: mkdir reads the path, during the call.
         if unsafe mkdir(path, 0o755) == 0 { return }
         let reason = errno
         var attributes = stat()
+        // SAFETY: stat writes the one value that it is given.
         guard reason == EEXIST, unsafe stat(path, &attributes) == 0, attributes.st_mode & S_IFMT == S_IFDIR else {
             throw USBError(
                 .notFound,
@@ -52,6 +55,7 @@ enum MountPoint {
     }
 
     private static func clear(_ path: String, _ logger: Logger) throws(USBError) {
+        // SAFETY: umount2 reads the path, during the call.
         guard unsafe umount2(path, Int32(MNT_DETACH)) == 0 else {
             throw USBError(
                 .busy,

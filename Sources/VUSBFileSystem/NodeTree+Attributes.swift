@@ -101,6 +101,7 @@ extension NodeTree.State {
     /// When this process began to serve: the time of all nodes.
     private static let began: timespec = {
         var now = timespec()
+        // SAFETY: it writes the one value that it is given.
         unsafe clock_gettime(CLOCK_REALTIME, &now)
         return now
     }()

@@ -16,42 +16,18 @@ enum MountState: Equatable {
         guard let type = type(of: path, mountInfo: mountInfo) else { return .none }
         guard type.hasPrefix("fuse") else { return .alive(type: type) }
         var attributes = stat()
+        // SAFETY: stat writes the one value that it is given.
         if unsafe stat(path, &attributes) != 0, errno == ENOTCONN || errno == ECONNABORTED { return .stale }
         return .alive(type: type)
     }
 
     /// The type of the topmost file system mounted exactly at `path`.
     static func type(of path: String, mountInfo: String) -> String? {
-        var found: String?
-        for line in mountInfo.split(separator: "\n") {
-            let fields = line.split(separator: " ")
-            guard fields.count > 4, unescape(fields[4]) == path,
-                let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
-            else { continue }
-            found = String(fields[separator + 1])
-        }
-        return found
-    }
-
-    /// The kernel writes blanks, tabs, newlines and backslashes in octal.
-    private static func unescape(_ field: Substring) -> String {
-        var bytes: [UInt8] = []
-        var rest = Array(field.utf8)[...]
-        while let byte = rest.popFirst() {
-            let digits = rest.prefix(3)
-            if byte == UInt8(ascii: "\\"), digits.count == 3,
-                let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
-            {
-                bytes.append(value)
-                rest = rest.dropFirst(3)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        MountInfoLine.all(in: mountInfo).last { $0.mountPoint == path }?.type
     }
 
     static func readMountInfo() throws(USBError) -> String {
+        // SAFETY: open reads a constant path.
         let file = unsafe open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else {
             throw USBError(.io, "/proc/self/mountinfo: \(errorText(errno))", remedy: "mount /proc")

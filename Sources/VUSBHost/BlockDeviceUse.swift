@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import VUSBCore
+
 /// Whether the host itself uses the disks behind a mass-storage interface. The kernel would take them away from a
 /// mounted file system without a word: so that is asked before a driver is detached.
 struct BlockDeviceUse {
@@ -51,18 +53,18 @@ struct BlockDeviceUse {
         (HostFiles.list(directory) ?? []).filter(isWanted).map { directory + "/" + $0 }
     }
 
-    private func mountLines() -> [[Substring]] {
-        let text = HostFiles.text(paths.proc + "/self/mountinfo", limit: 1 << 20) ?? ""
-        return text.split(separator: "\n").map { $0.split(separator: " ") }
+    /// The host's mounts, as its first process sees them: a service of systemd's may have a view of its own. Where
+    /// that process can't be looked at, the daemon's own view must do.
+    private func mountLines() -> [MountInfoLine] {
+        let limit = 1 << 20
+        let text =
+            HostFiles.text(paths.proc + "/1/mountinfo", limit: limit)
+            ?? HostFiles.text(paths.proc + "/self/mountinfo", limit: limit)
+        return MountInfoLine.all(in: text ?? "")
     }
 
-    /// proc_pid_mountinfo(5): number in field 3, place in 5, source in the second behind the lone dash. File systems
-    /// of several devices (btrfs) have a number of their own, so the source counts too.
-    private static func mountPoint(of device: BlockDevice, in lines: [[Substring]]) -> String? {
-        for fields in lines where fields.count > 4 {
-            let source = fields.firstIndex(of: "-").flatMap { $0 + 2 < fields.count ? fields[$0 + 2] : nil }
-            if fields[2] == device.number || source == "/dev/\(device.name)" { return String(fields[4]) }
-        }
-        return nil
+    /// File systems of several devices (btrfs) have a number of their own, so the source counts too.
+    private static func mountPoint(of device: BlockDevice, in lines: [MountInfoLine]) -> String? {
+        lines.first { $0.device == device.number || $0.source == "/dev/\(device.name)" }?.mountPoint
     }
 }

@@ -11,6 +11,13 @@ final class HostMemoryBudget: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
+    /// Bytes that all transfers of a host may hold; nil where the kernel doesn't say, 0 for no limit.
+    static func kernelLimit(_ paths: HostPaths) -> Int? {
+        HostFiles.number(paths.usbcoreParameters + "/usbfs_memory_mb").flatMap { megabytes in
+            (0...(1 << 20)).contains(megabytes) ? megabytes << 20 : nil
+        }
+    }
+
     /// False, and nothing taken, where it would go beyond.
     func take(_ byteCount: Int) -> Bool {
         let before = used.wrappingAdd(byteCount, ordering: .relaxed).oldValue

@@ -77,6 +77,7 @@ final class HostDevice: USBBackend {
     }
 
     func close() async {
+        // Nil only where it was closed before.
         _ = await thread.run { self.closeNow() }
         thread.stop()
         await thread.end()

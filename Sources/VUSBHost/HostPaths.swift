@@ -8,7 +8,7 @@ package struct HostPaths: Sendable {
     package var nodes = "/dev/bus/usb"
     /// Has `usbfs_memory_mb`.
     package var usbcoreParameters = "/sys/module/usbcore/parameters"
-    /// Has `self/mountinfo` and `swaps`.
+    /// Has `1/mountinfo`, `self/mountinfo` and `swaps`.
     package var proc = "/proc"
     /// There while udevd runs, which sets the permissions of nodes a little after the kernel made them.
     package var udevControl = "/run/udev/control"

@@ -26,7 +26,7 @@ package final class HostSource: DeviceSource {
     package init(paths: HostPaths = HostPaths(), logger: Logger) {
         self.paths = paths
         self.logger = logger
-        let limit = HostChecks.memoryLimit(paths) ?? 0
+        let limit = HostMemoryBudget.kernelLimit(paths) ?? 0
         // Half for mapped buffers; the other half is for the kernel's own copies, and other programs. 0 is no limit.
         budget = HostMemoryBudget(limit: (limit == 0 ? Self.unlimitedMemory : limit) / 2)
     }

@@ -16,6 +16,7 @@ enum Exit: Int32 {
     init(_ problem: Problem) {
         self =
             switch problem.code {
+            case .malformed: .usage
             case .denied: .denied
             case .busy, .timedOut: .busy
             default: problem.status == 403 ? .denied : .failed

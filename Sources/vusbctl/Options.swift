@@ -30,8 +30,32 @@ struct CommonOptions: ParsableArguments {
             try await ControlClient.with(socketPath: socketPath, body)
         } catch let problem as Problem {
             if json { try Output.json(problem) }
-            throw Failure(problem)
+            throw Failure(await told(problem))
         }
+    }
+
+    /// The problem for people: what an ambiguous name may have meant with how to tell one from the other.
+    private func told(_ problem: Problem) async -> Problem {
+        guard let candidates = problem.candidates, !candidates.isEmpty else { return problem }
+        var told = problem
+        do {
+            try await ControlClient.with(socketPath: socketPath) { client in
+                let devices = try await client.devices()
+                told.candidates = candidates.map { id in devices.first { $0.id == id }.map(Candidate.text) ?? id }
+            }
+        } catch {
+            // The ids alone must do.
+        }
+        return told
+    }
+}
+
+private enum Candidate {
+    /// Such as `1-2 (0525:a4a0:SERIAL, held by web1)`.
+    static func text(_ device: DeviceInfo) -> String {
+        let name = [device.idVendor, device.idProduct, device.serial].compactMap { $0 }.joined(separator: ":")
+        let holder = device.attachment.map { "held by \($0.guest)" } ?? device.state.rawValue
+        return "\(device.id) (\(name), \(holder))"
     }
 }
 

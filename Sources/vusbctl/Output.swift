@@ -3,6 +3,9 @@
 import FoundationEssentials
 import Glibc
 
+/// The answer to what has none, as JSON: `{}`.
+struct Nothing: Encodable {}
+
 /// Writes to the two outputs. A reader that went away (`vusbctl watch | head -1`) ends the program as usual, by SIGPIPE.
 enum Output {
     static func print(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }

@@ -32,6 +32,7 @@ enum StandardStream {
         guard !text.isEmpty else { return }
         let line = text + "\n"
         // Where nobody listens there is nobody to tell.
+        // SAFETY: the text lives through the call and ends with a zero byte.
         _ = unsafe line.withCString { unsafe Glibc.write(descriptor, $0, strlen($0)) }
     }
 }

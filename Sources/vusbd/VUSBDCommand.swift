@@ -52,6 +52,7 @@ struct VUSBDCommand: ParsableCommand {
     func run() async -> Int32 {
         do {
             let settings = try DaemonSettings(options)
+            // SAFETY: nothing changes the environment in this program.
             let isJournal = unsafe getenv("JOURNAL_STREAM") != nil
             LoggingSystem.bootstrap { _ in StandardErrorLog(level: settings.logLevel, isJournal: isJournal) }
             try await Daemon(settings, logger: Logger(label: "vusbd")).run()

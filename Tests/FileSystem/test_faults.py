@@ -78,10 +78,10 @@ class Requests(SharedDaemon):
         self.assertProblem(409, "conflict", self.vusbd.attach, "emu-two", "idle", mentions=["idle"])
 
     def test_attach_of_a_device_that_another_guest_holds(self):
-        self.assertProblem(409, "conflict", self.vusbd.attach, "emu-serial", "web2", mentions=["emu-serial", "web1"])
+        self.assertProblem(409, "busy", self.vusbd.attach, "emu-serial", "web2", mentions=["emu-serial", "web1"])
         self.assertEqual(os.listdir(self.vusbd.guest("web2", "devices")), [])
         result = self.vusbd.vusbctl("attach", "emu-serial", "web2")
-        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.returncode, 4)
         self.assertIn("web1", result.stderr)
 
     def test_attach_of_a_device_that_is_gone(self):

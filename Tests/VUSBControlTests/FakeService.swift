@@ -36,6 +36,11 @@ actor FakeService: ControlService {
             manufacturer: "vusb", product: "Zero", speed: "high", deviceClass: "00", interfaces: ["ff/00/00"])
     }
 
+    /// What a guest named `holder` has from the beginning.
+    static let attachment = AttachmentInfo(
+        device: "1-2.3", guest: "holder", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
+        urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0)
+
     // MARK: - For tests
 
     func hold(_ holds: Bool = true) { holdsOperations = holds }
@@ -132,7 +137,7 @@ actor FakeService: ControlService {
             name: specification.name, connector: specification.connector ?? "local",
             mode: specification.mode ?? "files", state: .unloaded, owner: 0, group: 0,
             fileMode: specification.fileMode ?? "0600", devices: specification.devices ?? [],
-            declaredBy: "control", attachments: [])
+            declaredBy: "control", attachments: specification.name == "holder" ? [Self.attachment] : [])
         declared[guest.name] = guest
         return guest
     }

@@ -128,9 +128,32 @@ import VUSBControl
         }
     }
 
+    @Test func jsonOfStatusHasTheRowsOfTheText() async throws {
+        try await ServerFixture.with { fixture in
+            #expect(try await Self.run(["guest", "add", "holder"], socket: fixture.socketPath).code == 0)
+            struct Rows: Decodable { var attached: [AttachmentInfo] }
+            let answer = Data(try await Self.run(["status", "--json"], socket: fixture.socketPath).output.utf8)
+            let status = try await fixture.client.status()
+            #expect(try JSONDecoder().decode(DaemonStatus.self, from: answer).version == status.version)
+            #expect(try JSONDecoder().decode(Rows.self, from: answer).attached == [FakeService.attachment])
+        }
+    }
+
+    @Test func whatHasNoAnswerIsAnEmptyObjectAsJSON() async throws {
+        try await ServerFixture.with { fixture in
+            let socket = fixture.socketPath
+            #expect(try await Self.run(["guest", "add", "demo"], socket: socket).code == 0)
+            for arguments in [["type", "0001:0002", "hi"], ["unplug", "1-2.3"], ["guest", "rm", "demo"]] {
+                let run = try await Self.run(arguments + ["--json"], socket: socket)
+                let object = try JSONDecoder().decode([String: String].self, from: Data(run.output.utf8))
+                #expect(object.isEmpty, "\(arguments)")
+            }
+        }
+    }
+
     @Test func problemsEndWithTheCodeOfTheirKind() async throws {
         let codes: [(Problem.Code, Int32)] = [
-            (.conflict, 1), (.notFound, 1), (.failed, 1), (.unavailable, 1), (.denied, 3), (.busy, 4),
+            (.malformed, 2), (.conflict, 1), (.notFound, 1), (.failed, 1), (.unavailable, 1), (.denied, 3), (.busy, 4),
             (.timedOut, 4),
         ]
         try await ServerFixture.with { fixture in
@@ -158,7 +181,8 @@ import VUSBControl
         try await ServerFixture.with { fixture in
             let run = try await Self.run(["unplug", "0525:a4a0"], socket: fixture.socketPath)
             #expect(run.code == 1)
-            #expect(run.errors.contains("  1-2.3\n  emulated:zero-1"))
+            let told = "  1-2.3 (0525:a4a0:B/2, available)\n  emulated:zero-1 (0525:a4a0:A1, available)"
+            #expect(run.errors.contains(told), "\(run.errors)")
         }
     }
 

@@ -24,7 +24,7 @@ import VUSBTestSupport
             ["emu-a 0525:a4a0"], guests: [GuestSpec(name: "web1"), GuestSpec(name: "web2")])
         try await bench.attach("emu-a")
         let problem = await problem { _ = try await bench.plane.attach("emu-a", AttachRequest(guest: "web2")) }
-        #expect(problem?.code == .conflict)
+        #expect(problem?.code == .busy)
         #expect(problem?.detail == "device emu-a is held by guest web1")
         #expect(problem?.remedy?.contains("vusbctl detach emu-a") == true)
         await bench.close()

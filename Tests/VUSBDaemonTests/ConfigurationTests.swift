@@ -3,6 +3,7 @@
 import Foundation
 import Testing
 import VUSBControl
+import VUSBCore
 
 @testable import VUSBDaemon
 
@@ -99,8 +100,9 @@ import VUSBControl
     @Test func aKeyGivenTwiceIsRefused() {
         let found = faults("mount: /a\nhost: true\nmount: /b\n")
         #expect(found.count == 1)
-        #expect(found.first?.contains("mount: given more than once") == true)
-        #expect(found.first?.hasPrefix("line ") == true)
+        #expect(found.first == "line 3: mount: given more than once in one mapping; keep one")
+        let inner = faults("guests:\n  a:\n    mode: files\n  b:\n    mode: files\n    load: true\n    mode: auto\n")
+        #expect(inner == ["line 7: mode: given more than once in one mapping; keep one"])
     }
 
     @Test func aMissingFileIsAnErrorOnlyWhereItWasAskedFor() throws {
@@ -131,6 +133,30 @@ import VUSBControl
         #expect(settings.emulate == ["serial"])
         #expect(settings.host == false)
         #expect(settings.socket == "/run/vusb/vusb.sock")
+    }
+
+    @Test func wrongEmulationsAreToldWithTheirLinesAmongAllElse() {
+        let found = faults("emulate:\n  - zero,id=x\n  - serial\n  - [a]\n  - toaster\nhost: maybe\n")
+        #expect(found.count == 4, "\(found)")
+        #expect(found.first?.hasPrefix("line 2: emulate[0]: 'zero,id=x': there is no option \"id\"; ") == true)
+        #expect(found.dropFirst(2).first?.hasPrefix("line 5: emulate[3]: 'toaster': there is no kind") == true)
+    }
+
+    @Test func aDirectoryIsNoConfigurationAndAFileNoDirectory() throws {
+        let directory = try TemporaryDirectory()
+        let configuration = #expect(throws: ConfigurationError.self) { try ConfigurationFile.read(directory.path) }
+        #expect(configuration?.description.contains("can't be read: it's a directory; name a file") == true)
+        let file = directory.path + "/file"
+        try Data().write(to: URL(fileURLWithPath: file))
+        for path in [file, file + "/state"] {
+            let state = #expect(throws: USBError.self) { try Directory.create(path, mode: 0o700) }
+            #expect(state?.message.hasSuffix("/file isn't a directory") == true)
+        }
+    }
+
+    @Test func aListInPlaceOfKeysIsToldWithWhatToWrite() {
+        let found = faults("- 1\n")
+        #expect(found == ["line 1: must have keys with values, not a list; begin it with a key such as mount:"])
     }
 
     @Test func aWrongEmulationIsToldBeforeAnythingStarts() {

@@ -10,6 +10,15 @@ import VUSBTestSupport
 @testable import VUSBDaemon
 
 @Suite(.timeLimit(.minutes(1))) struct LoadTests {
+    @Test func listedDevicesAreNumberedInTheOrderOfTheList() async throws {
+        let bench = try await Bench.loaded(
+            ["emu-a 0525:a4a0", "emu-b 0525:a4a1", "emu-c 0525:a4a2"],
+            guests: [GuestSpec(name: "web1", devices: ["emu-c", "0525:a4a1", "emu-a"])])
+        #expect(try await bench.plane.guest("web1").attachments.map(\.path) == ["1-1", "1-2", "1-3"])
+        #expect(try await bench.plane.guest("web1").attachments.map(\.device) == ["emu-c", "emu-b", "emu-a"])
+        await bench.close()
+    }
+
     @Test func aLoadAttachesWhatIsThereAndFree() async throws {
         let bench = try await Bench()
         for device in ["emu-a 0525:a4a0", "emu-b 0525:a4a1", "emu-c 0525:a4a2"] {
@@ -45,6 +54,19 @@ import VUSBTestSupport
         _ = try await bench.finish(operation)
         #expect(await bench.event("attached") { $0.device == "emu-b" } != nil)
         #expect(try await bench.plane.guest("web1").attachments.count == 2)
+        await bench.close()
+    }
+
+    @Test func aGuestDoesNotReadWhyTheHostCouldNotLoadIt() async throws {
+        let bench = try await Bench()
+        _ = try await bench.plane.addGuest(GuestSpec(name: "web1"))
+        await bench.plane.setState(.failed(reason: "process 4711 has ended"), of: "web1")
+        let shown = try #require(bench.tree.guests["web1"])
+        #expect(shown.state == "failed: the host couldn't load it")
+        #expect(shown.lines.last?.contains("failed: ") == true)
+        #expect(!shown.lines.contains { $0.contains("4711") })
+        #expect(try await bench.plane.guest("web1").reason == "process 4711 has ended")
+        #expect(await bench.event("guest-state")?.detail == "failed: process 4711 has ended")
         await bench.close()
     }
 

@@ -72,6 +72,20 @@ import VUSBVMM
         await first.close()
     }
 
+    @Test func aDeviceThatIsNotThereAnyMoreIsToldOfOnce() async throws {
+        let devices = ["emu-a 0525:a4a0 S1", "emu-b 0525:a4a1"]
+        let first = try await Bench.loaded(devices)
+        try await first.attach("emu-a")
+        try await first.attach("emu-b")
+        let second = try await restart(first.store, ["emu-b 0525:a4a1"])
+        let missing = await second.plane.eventRing.known.filter { $0.type == "device-missing" }
+        #expect(missing.map(\.device) == ["emu-a"])
+        #expect(missing.map(\.guest) == ["web1"])
+        #expect(missing.first?.detail?.contains("0525:a4a0:S1") == true)
+        await second.close()
+        await first.close()
+    }
+
     @Test func aGuestWhoseProcessEndedMeanwhileStaysUnloaded() async throws {
         let store = MemoryStore()
         var state = SavedState()

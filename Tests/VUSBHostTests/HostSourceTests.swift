@@ -110,38 +110,28 @@ import VUSBTestSupport
         await thread.end()
     }
 
-    @Test func `doctor's questions are answered from sysfs`() throws {
-        #expect(HostChecks(paths: tree.paths) == HostChecks(paths: tree.paths))
-        #expect(!HostChecks(paths: tree.paths).hasUSB)
-        #expect(HostChecks(paths: tree.paths).nodes == .missing)
-        try tree.addDevice("1-1", device: 2)
-        try tree.addInterface(0, of: "1-1", driver: "usbhid")
-        try tree.addInterface(10, of: "1-1", driver: nil)
-        try tree.addDevice("1-2", descriptors: [1], device: 3)
+    @Test func `a limit of usbfs memory is read in bytes, and one that isn't told is nil`() throws {
+        #expect(HostMemoryBudget.kernelLimit(tree.paths) == nil)
         try tree.write("16\n", to: "parameters/usbfs_memory_mb")
+        #expect(HostMemoryBudget.kernelLimit(tree.paths) == 16 << 20)
+    }
 
-        let checks = HostChecks(paths: tree.paths)
-
-        #expect(checks.hasUSB)
-        #expect(checks.memoryLimit == 16 << 20)
-        #expect(checks.nodes == .accessible)
-        #expect(
-            checks.drivers == [
-                HostChecks.Driver(
-                    device: DeviceID("1-1"),
-                    interface: InterfaceNumber(rawValue: 0),
-                    name: "usbhid",
-                    use: nil
-                )
-            ]
-        )
-        #expect(Array(checks.refused.keys) == [DeviceID("1-2")])
-        tree.remove("dev/001/002")
-        guard case .inaccessible(let reasons) = HostChecks(paths: tree.paths).nodes else {
-            Issue.record("a node that isn't there is accessible")
+    @Test func `a mounted disk or a foreign driver is in the way, a driver of an interface isn't`() throws {
+        try tree.addDevice("1-1", device: 2)
+        try tree.addInterface(0, of: "1-1", driver: "usb-storage")
+        try tree.addDisk("sda", number: 0, below: 0, of: "1-1")
+        guard case .device(let record)? = SysfsEnumerator(root: tree.paths.sysfsDevices).finding(named: "1-1") else {
+            Issue.record("the device isn't found")
             return
         }
-        #expect(reasons.count == 1)
+        #expect(HostObstacle.of(record, paths: tree.paths) == nil)
+        try tree.write("25 1 8:1 / /media/my\\040stick rw - vfat /dev/sda1 rw\n", to: "proc/1/mountinfo")
+        let mounted = HostObstacle.of(record, paths: tree.paths)
+        #expect(mounted?.code == .busy)
+        #expect(mounted?.message.hasSuffix("/dev/sda1 is mounted on /media/my stick") == true)
+        tree.remove("sys/1-1/driver")
+        try tree.link("sys/1-1/driver", to: "../../drivers/usbip-host")
+        #expect(HostObstacle.of(record, paths: tree.paths)?.remedy == "usbip unbind --busid=1-1")
     }
 }
 

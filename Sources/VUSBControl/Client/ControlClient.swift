@@ -134,7 +134,7 @@ package final class ControlClient: Sendable {
         case .missing, .refused:
             throw ClientError(
                 .notRunning,
-                "vusbd isn't running at \(socketPath): start it with 'systemctl start vusbd' or 'vusbd --socket \(socketPath)'"
+                "vusbd isn't running at \(socketPath): start it with 'vusbd --socket \(socketPath)'"
             )
         case .failed(let code) where code == EACCES || code == EPERM:
             throw ClientError(

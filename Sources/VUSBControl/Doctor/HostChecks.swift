@@ -33,6 +33,7 @@ package struct HostChecks: Sendable {
     /// statfs(2): a FUSE mount whose server is dead answers ENOTCONN.
     package static func statfs(_ path: String) -> Int32 {
         var status = statvfs()
+        // SAFETY: statvfs writes the one value that it is given.
         return unsafe statvfs(path, &status) == 0 ? 0 : errno
     }
 

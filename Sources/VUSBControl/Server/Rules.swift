@@ -6,9 +6,10 @@ package enum Rules {
     static let longestDeviceName = 255
     static let longestText = 4096
     static let longestSpecification = 1024
-    static let mostDevices = 64
+    /// That a guest may list.
+    package static let mostDevices = 64
     /// Seconds.
-    static let deadlines = 0.0...3600.0
+    package static let deadlines = 0.0...3600.0
     /// Seconds.
     static let waits = 0.0...60.0
     /// PID_MAX_LIMIT of Linux.

@@ -11,6 +11,9 @@ enum ConfigurationFile {
     /// - Parameter path: as given by `--config`; nil means the default one, which may be missing.
     static func read(_ path: String?) throws(ConfigurationError) -> Configuration {
         let name = path ?? Configuration.defaultPath
+        if Directory.isThere(name) == true {
+            throw unreadable(name, "it's a directory", remedy: "name a file: --config \(name)/vusb.yaml")
+        }
         guard let data = FileManager.default.contents(atPath: name) else {
             let code = errno
             if path == nil, !FileManager.default.fileExists(atPath: name) { return Configuration() }

@@ -2,6 +2,8 @@
 
 internal import Logging
 internal import VUSBControl
+internal import VUSBCore
+internal import VUSBEmulation
 internal import Yams
 
 /// Turns the text of vusb.yaml into a `Configuration`, and collects all that is wrong with it.
@@ -21,7 +23,7 @@ struct ConfigurationReader {
             guard let node = try Yams.compose(yaml: text) else { return Configuration() }
             return top(YAMLMapping(node, path: ""))
         } catch {
-            faults.append(Self.fault(error))
+            faults.append(Self.fault(error, in: text))
             return Configuration()
         }
     }
@@ -37,7 +39,7 @@ struct ConfigurationReader {
         configuration.images = mapping.path("images")
         configuration.host = mapping.boolean("host")
         configuration.readers = mapping.integer("readers", in: 1...64)
-        configuration.emulate = mapping.strings("emulate")?.map(\.text) ?? []
+        configuration.emulate = emulations(&mapping)
         configuration.socketMode = socketMode(&mapping)
         configuration.logLevel = logLevel(&mapping)
         let guests = mapping.node("guests")?.value
@@ -55,6 +57,20 @@ struct ConfigurationReader {
             return nil
         }
         return mode
+    }
+
+    /// Parsed only to find what is wrong; whether images can be had is seen when they are opened.
+    private func emulations(_ mapping: inout YAMLMapping) -> [String] {
+        let specifications = mapping.strings("emulate") ?? []
+        for specification in specifications {
+            do {
+                _ = try EmulationSpecification(parsing: specification.text)
+            } catch {
+                let message = "\(quoted(specification.text)): \(DaemonSettings.withoutPrefix(error.message))"
+                mapping.fault("emulate[\(specification.index)]", specification.line, message, remedy: error.remedy)
+            }
+        }
+        return specifications.map(\.text)
     }
 
     private func logLevel(_ mapping: inout YAMLMapping) -> String? {
@@ -119,7 +135,7 @@ struct ConfigurationReader {
             check("devices", line) { () throws(Problem) in _ = try fields.devices([device]) }
         }
         check("devices") { () throws(Problem) in
-            if guest.devices?.count ?? 0 > GuestDefinition.deviceLimit { _ = try fields.devices(guest.devices ?? []) }
+            if guest.devices?.count ?? 0 > Rules.mostDevices { _ = try fields.devices(guest.devices ?? []) }
         }
     }
 
@@ -138,7 +154,7 @@ struct ConfigurationReader {
         ConfigurationFault(line: line, key: key, message: problem.detail, remedy: problem.remedy)
     }
 
-    private static func fault(_ error: any Error) -> ConfigurationFault {
+    private static func fault(_ error: any Error, in text: String) -> ConfigurationFault {
         guard let error = error as? YamlError else { return ConfigurationFault(message: "\(error)") }
         switch error {
         case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
@@ -147,9 +163,9 @@ struct ConfigurationReader {
             return ConfigurationFault(line: mark.line, message: "not YAML: \(text)", remedy: "correct it there")
         case .duplicatedKeysInMapping(let duplicates, let context):
             return ConfigurationFault(
-                line: context.mark.line,
+                line: DuplicateKey.line(of: Set(duplicates), after: context.mark.line, in: text),
                 key: duplicates.sorted().joined(separator: ", "),
-                message: "given more than once in the mapping that begins there",
+                message: "given more than once in one mapping",
                 remedy: "keep one"
             )
         case .reader(let problem, let offset, _, _):

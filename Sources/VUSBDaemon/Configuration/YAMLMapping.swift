@@ -20,7 +20,13 @@ struct YAMLMapping {
             for (key, value) in mapping { pairs.append((key.string ?? "", key.mark?.line, value)) }
         case .scalar(let scalar) where Self.isNull(scalar): break
         default:
-            faults.append(ConfigurationFault(line: line, key: path.isEmpty ? nil : path, message: "isn't a mapping"))
+            faults.append(
+                ConfigurationFault(
+                    line: line,
+                    key: path.isEmpty ? nil : path,
+                    message: "must have keys with values, not a \(Self.kind(node))",
+                    remedy: path.isEmpty ? "begin it with a key such as mount:" : "write KEY: VALUE, one a line"
+                ))
         }
         self.pairs = pairs
     }
@@ -94,16 +100,16 @@ struct YAMLMapping {
         return text
     }
 
-    mutating func strings(_ name: String) -> [(text: String, line: Int?)]? {
+    mutating func strings(_ name: String) -> [(text: String, line: Int?, index: Int)]? {
         guard let (value, line) = node(name) else { return nil }
         guard case .sequence(let sequence) = value else {
             fault(name, line, "must be a list, not a \(Self.kind(value))", remedy: "write [A, B], or one '- A' a line")
             return nil
         }
-        var texts: [(text: String, line: Int?)] = []
-        for item in sequence {
+        var texts: [(text: String, line: Int?, index: Int)] = []
+        for (index, item) in sequence.enumerated() {
             if case .scalar(let scalar) = item {
-                texts.append((scalar.string, item.mark?.line ?? line))
+                texts.append((scalar.string, item.mark?.line ?? line, index))
             } else {
                 fault(name, item.mark?.line ?? line, "an entry must be a text, not a \(Self.kind(item))")
             }

@@ -126,7 +126,7 @@ extension ControlPlane {
         guard let entry = deviceRegistry[id] else { return }
         if case .attached(let attachment) = entry.holder {
             throw Problem(
-                .conflict,
+                .busy,
                 "device \(id) is held by guest \(attachment.guest)",
                 remedy: "detach it first: vusbctl detach \(id)"
             )

@@ -26,7 +26,7 @@ extension ControlPlane {
         }
     }
 
-    /// From here on others keep off these deviceRegistry.
+    /// From here on others keep off these devices.
     func mark(_ attachments: [Attachment], by operation: Int?) {
         for attachment in attachments {
             deviceRegistry[attachment.record.id]?.holder = .detaching(operation: operation, attachment)
@@ -91,12 +91,13 @@ extension ControlPlane {
             guest: attachment.guest,
             device: id,
             path: attachment.path,
-            detail: "\(inFlight) URBs in flight"
+            detail: "\(inFlight) URB\(inFlight == 1 ? "" : "s") in flight"
         )
         return Problem(
             .busy,
             detail,
-            remedy: "end what uses it, give a longer deadline, or cancel what is in flight with onDeadline cancel"
+            remedy: "end what uses it, give a longer deadline, or cancel what is in flight: vusbctl's --cancel, "
+                + "onDeadline: cancel"
         )
     }
 

@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBHost
 
 /// What `doctor` says of devices and sources.
 extension ControlPlane {
@@ -40,6 +41,20 @@ extension ControlPlane {
                 level: .warning,
                 summary: failure?.detail ?? "not attached to guest \(guest), which is to have it",
                 remedy: "attach it by hand to see why: vusbctl attach \(record.id) \(guest)"
+            )
+        }
+    }
+
+    /// Devices of the host's that nobody has, and that no guest could get now. It matters where one is to have it.
+    func obstacleFindings() -> [Finding] {
+        deviceRegistry.visible.compactMap { record in
+            guard let entry = deviceRegistry[record.id], case .free = entry.holder else { return nil }
+            guard let obstacle = HostObstacle.of(record) else { return nil }
+            return Finding(
+                check: "use of \(record.id)",
+                level: guestRegistry.taker(of: record) == nil ? .ok : .warning,
+                summary: obstacle.message,
+                remedy: obstacle.remedy
             )
         }
     }

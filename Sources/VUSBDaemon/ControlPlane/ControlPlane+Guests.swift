@@ -2,6 +2,7 @@
 
 internal import Logging
 internal import VUSBControl
+internal import VUSBCore
 internal import VUSBVMM
 
 /// Guests are declared and removed.
@@ -12,7 +13,7 @@ extension ControlPlane {
         let definition = try GuestDefinition(specification, connectors: Array(connectors.keys))
         try guestRegistry.add(GuestEntry(definition, declaredBy: declaration, numbers: numbers))
         tree.addGuest(definition.name, access: definition.access)
-        tree.setGuestState(definition.name, GuestEntry.State.unloaded.text)
+        tree.setGuestState(definition.name, GuestEntry.State.unloaded.guestText)
         emit(.guestAdded, guest: definition.name, detail: "declared by \(declaration.rawValue)")
     }
 
@@ -42,6 +43,26 @@ extension ControlPlane {
             running.append(beginLoad(guest.specification.name, process: nil).id)
         }
         for operation in running { await ended(operation) }
+        for loaded in saved.loaded { tellOfMissing(loaded) }
+    }
+
+    /// A guest that is loaded again without a device that it had: somebody should know why.
+    private func tellOfMissing(_ loaded: SavedState.Loaded) {
+        guard let guest = guestRegistry[loaded.guest], guest.state == .loaded else { return }
+        for held in loaded.held where held.byHand || guest.definition.devices.contains(where: held.device.isMeant(by:))
+        {
+            guard !deviceRegistry.visible.contains(where: held.device.matches) else { continue }
+            logger.warning(
+                "guest had a device that isn't there; it gets it when it's plugged in",
+                metadata: ["guest": "\(loaded.guest)", "device": "\(held.device)"]
+            )
+            emit(
+                .deviceMissing,
+                guest: loaded.guest,
+                device: DeviceID(held.device.id),
+                detail: "\(held.device) isn't there; the guest gets it when it's plugged in"
+            )
+        }
     }
 
     private func adopt(

@@ -9,6 +9,7 @@ extension ControlPlane {
     func load(_ name: String, _ request: LoadRequest) throws(Problem) -> OperationInfo {
         try checkRunning()
         let guest = try guestRegistry.find(name)
+        // Only whether there is such a mode: connectors have one each so far.
         _ = try mode(of: guest, asked: request.mode)
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
@@ -74,7 +75,7 @@ extension ControlPlane {
     }
 
     private func nextDevice(for name: String, operation: Int, tried: inout Set<DeviceID>) -> DeviceID? {
-        for record in deviceRegistry.visible where guestRegistry[name]?.wants(record) == true {
+        for record in wanted(by: name) {
             guard let entry = deviceRegistry[record.id], tried.insert(record.id).inserted else { continue }
             if case .free = entry.holder, !guestRegistry.isPromised(record, besides: name) { return record.id }
             guard let holder = entry.guest, holder != name else { continue }
@@ -89,6 +90,7 @@ extension ControlPlane {
     private func undoLoad(_ name: String, because problem: Problem, operation: Int) async {
         let attachments = attached(to: name)
         mark(attachments, by: operation)
+        // Whatever is still in flight is cancelled below.
         _ = await shielded { await self.drain(attachments, for: .zero) }
         await giveBack(attachments, operation: operation)
         await takeDown(name)

@@ -34,6 +34,7 @@ extension ControlPlane {
 
     private func arrived(_ record: DeviceRecord) {
         let id = record.id
+        // Whether it was refused before makes no difference now.
         _ = deviceRegistry.forgetRefusal(id)
         if let entry = deviceRegistry[id] {
             // Told twice, or on the port of one that somebody is still busy with.
@@ -120,12 +121,22 @@ extension ControlPlane {
     private func offer(_ id: DeviceID) {
         guard phase == .running, let entry = deviceRegistry[id], case .free = entry.holder else { return }
         guard let guest = guestRegistry.taker(of: entry.record) else { return }
+        // Nobody asked for it, so nobody waits: a failure is told of as an event.
         _ = beginAttach(id, to: guest, byHand: false)
     }
 
     /// Gives a guest that was just loaded what it is to have and what came during its load.
     func offerAll(to guest: String) {
-        for record in deviceRegistry.visible where guestRegistry[guest]?.wants(record) == true { offer(record.id) }
+        for record in wanted(by: guest) { offer(record.id) }
+    }
+
+    /// What the guest is to have of what there is: in the order in which its declaration lists it, then the rest.
+    func wanted(by name: String) -> [DeviceRecord] {
+        guard let guest = guestRegistry[name] else { return [] }
+        return deviceRegistry.visible.filter(guest.wants)
+            .map { (rank: guest.rank(of: $0), record: $0) }
+            .sorted { ($0.rank, $0.record.id) < ($1.rank, $1.record.id) }
+            .map(\.record)
     }
 
     // MARK: - Emulated devices
@@ -159,7 +170,7 @@ extension ControlPlane {
         let error = error as? USBError ?? USBError(.io, "\(error)")
         return Problem(
             error.code == .busy ? .conflict : .malformed,
-            "\(quoted(specification)): \(error.message)",
+            "\(quoted(specification)): \(DaemonSettings.withoutPrefix(error.message))",
             remedy: error.remedy
         )
     }

@@ -168,7 +168,7 @@ extension ControlPlane: ControlService {
     // MARK: - Doctor
 
     func doctor() async -> [Finding] {
-        let own = sourceFindings() + refusalFindings() + busyFindings()
+        let own = sourceFindings() + refusalFindings() + busyFindings() + obstacleFindings()
         return await own + store.findings() + checks()
     }
 }

@@ -56,7 +56,7 @@ extension ControlPlane {
         }
     }
 
-    /// The operation that is at work on the guest or one of its deviceRegistry.
+    /// The operation that is at work on the guest or one of its devices.
     private func busyOperation(of name: String) -> Int? {
         switch guestRegistry[name]?.state {
         case .loading(let operation), .draining(let operation): operation
@@ -100,6 +100,7 @@ extension ControlPlane {
             return
         }
         guard busyOperation(of: name) == nil else { return await cleanUp(after: name, connector) }
+        // Nobody asked for it, so nobody waits: the operation logs how it ends.
         _ = beginUnload(name, .forced)
     }
 }

@@ -79,8 +79,10 @@ actor ControlPlane {
 
     // MARK: - Saying what happened
 
+    /// - Parameter guestDetail: what the guest itself reads in the detail's place.
     func emit(
-        _ type: EventType, guest: String? = nil, device: DeviceID? = nil, path: String? = nil, detail: String? = nil
+        _ type: EventType, guest: String? = nil, device: DeviceID? = nil, path: String? = nil, detail: String? = nil,
+        guestDetail: String? = nil
     ) {
         let time = Date().timeIntervalSince1970
         let event = eventRing.append { sequence in
@@ -98,6 +100,7 @@ actor ControlPlane {
         guard type.isForGuest, let guest else { return }
         var line = event
         line.device = nil
+        line.detail = guestDetail ?? detail
         tree.appendEvent(to: guest, line: JSONLine.encode(line))
     }
 
@@ -121,8 +124,8 @@ actor ControlPlane {
 
     func setState(_ state: GuestEntry.State, of guest: String) {
         change(guest) { $0.state = state }
-        tree.setGuestState(guest, state.text)
-        emit(.guestState, guest: guest, detail: state.text)
+        tree.setGuestState(guest, state.guestText)
+        emit(.guestState, guest: guest, detail: state.text, guestDetail: state.guestText)
     }
 
     /// Changes a guest that may have been removed meanwhile.

@@ -5,6 +5,8 @@ enum EventType: String, Sendable {
     case deviceArrived = "device-arrived"
     case deviceLeft = "device-left"
     case deviceRefused = "device-refused"
+    /// A guest that is loaded again had it, and it isn't there.
+    case deviceMissing = "device-missing"
     case attached
     case attachFailed = "attach-failed"
     case detached
@@ -17,11 +19,12 @@ enum EventType: String, Sendable {
     case operation
 
     /// Whether the guest itself may read it in its `events` file: only what is about itself and names nothing of the
-    /// host or of other guestRegistry.
+    /// host or of other guests.
     var isForGuest: Bool {
         switch self {
         case .attached, .detached, .detachRefused, .guestState: true
-        case .deviceArrived, .deviceLeft, .deviceRefused, .attachFailed, .guestAdded, .guestRemoved, .guestLife,
+        case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .guestAdded, .guestRemoved,
+            .guestLife,
             .operation:
             false
         }

@@ -4,7 +4,6 @@ internal import VUSBControl
 
 /// How devices are taken from their guest: a `ReleaseRequest`, checked.
 struct Release: Sendable {
-    static let longestDeadline = 3600.0
     static let defaultDeadline = 5.0
     /// How long cancelled URBs may take to come back before their device is closed under them.
     static let graceAfterCancel = Duration.seconds(5)
@@ -22,11 +21,11 @@ struct Release: Sendable {
 
     init(_ request: ReleaseRequest) throws(Problem) {
         let seconds = request.deadlineSeconds ?? Self.defaultDeadline
-        guard seconds >= 0, seconds <= Self.longestDeadline else {
+        guard Rules.deadlines.contains(seconds) else {
             throw Problem(
                 .malformed,
                 "\(seconds) is no deadlineSeconds",
-                remedy: "give 0 to \(Int(Self.longestDeadline)) seconds"
+                remedy: "give 0 to \(Int(Rules.deadlines.upperBound)) seconds"
             )
         }
         deadline = .seconds(seconds)

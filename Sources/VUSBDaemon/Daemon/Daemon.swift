@@ -165,7 +165,9 @@ package struct Daemon: Sendable {
     }
 
     private func ready(_ status: DaemonStatus) {
-        let summary = "\(status.guests) guests, \(status.devices) devices, \(status.attachments) attached"
+        func count(_ number: Int, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
+        let summary =
+            "\(count(status.guests, "guest")), \(count(status.devices, "device")), \(status.attachments) attached"
         logger.notice("ready", metadata: ["mount": "\(settings.mount)", "socket": "\(settings.socket)"])
         notifier.ready(status: summary)
     }

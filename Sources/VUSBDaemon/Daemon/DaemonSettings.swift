@@ -29,7 +29,8 @@ package struct DaemonSettings: Sendable {
             throw DaemonFailure("\(error)")
         }
         self.init(options, configuration)
-        try checkEmulations()
+        // Those of the configuration were checked with it, by line.
+        try Self.check(options.emulate)
     }
 
     init(_ options: DaemonOptions, _ configuration: Configuration) {
@@ -50,16 +51,25 @@ package struct DaemonSettings: Sendable {
     /// Relative paths are the command line's only; the daemon stays where it was started.
     private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
 
-    private func checkEmulations() throws(DaemonFailure) {
+    private static func check(_ emulations: [String]) throws(DaemonFailure) {
         var faults: [String] = []
-        for specification in emulate {
+        for specification in emulations {
             do {
                 _ = try EmulationSpecification(parsing: specification)
             } catch {
-                faults.append("emulate \(quoted(specification)): \(error)")
+                let remedy = error.remedy.map { "; \($0)" } ?? ""
+                faults.append("--emulate \(quoted(specification)): \(withoutPrefix(error.message))\(remedy)")
             }
         }
         guard faults.isEmpty else { throw DaemonFailure(faults.joined(separator: "\n")) }
+    }
+}
+
+extension DaemonSettings {
+    /// What is wrong with a specification begins with "emulate KIND: ", which says nothing beside the specification.
+    static func withoutPrefix(_ message: String) -> String {
+        guard message.hasPrefix("emulate"), let end = message.range(of: ": ") else { return message }
+        return String(message[end.upperBound...])
     }
 }
 

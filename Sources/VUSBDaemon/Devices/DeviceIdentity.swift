@@ -22,6 +22,15 @@ struct DeviceIdentity: Codable, Hashable, Sendable {
         return serial != nil || id == other.id
     }
 
+    /// Whether people mean it by this name.
+    func isMeant(by selector: DeviceSelector) -> Bool {
+        switch selector {
+        case .id(let id): self.id == id.rawValue
+        case .product(let vendor, let product, let serial):
+            idVendor == vendor && idProduct == product && (serial == nil || serial == self.serial)
+        }
+    }
+
     func matches(_ record: DeviceRecord) -> Bool { matches(DeviceIdentity(record)) }
 }
 

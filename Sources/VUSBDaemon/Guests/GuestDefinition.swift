@@ -6,8 +6,6 @@ internal import VUSBVMM
 
 /// A guest's declaration, checked, with names turned into numbers.
 struct GuestDefinition: Sendable {
-    static let deviceLimit = 1024
-
     /// As it was written.
     var specification: GuestSpec
     var connector: String
@@ -88,11 +86,11 @@ struct GuestFields {
     }
 
     func devices(_ texts: [String]) throws(Problem) -> [DeviceSelector] {
-        guard texts.count <= GuestDefinition.deviceLimit else {
+        guard texts.count <= Rules.mostDevices else {
             throw Problem(
                 .malformed,
                 "guest \(guest) lists \(texts.count) devices",
-                remedy: "list at most \(GuestDefinition.deviceLimit)"
+                remedy: "list at most \(Rules.mostDevices)"
             )
         }
         var selectors: [DeviceSelector] = []

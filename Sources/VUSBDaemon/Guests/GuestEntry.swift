@@ -14,7 +14,7 @@ struct GuestEntry: Sendable {
         case draining(operation: Int)
         case failed(reason: String)
 
-        /// As the guest's `state` file shows it.
+        /// As the control interface and the log say it.
         var text: String {
             switch self {
             case .unloaded: "unloaded"
@@ -23,6 +23,11 @@ struct GuestEntry: Sendable {
             case .draining: "draining"
             case .failed(let reason): "failed: " + reason
             }
+        }
+
+        /// As the guest's own files say it: why a load failed may name processes and devices of the host.
+        var guestText: String {
+            if case .failed = self { "failed: the host couldn't load it" } else { text }
         }
 
         var info: GuestInfo.State {
@@ -77,6 +82,11 @@ struct GuestEntry: Sendable {
     }
 
     func lists(_ record: DeviceRecord) -> Bool { definition.devices.contains { $0.matches(record) } }
+
+    /// The device's place in the declaration; what isn't listed comes last.
+    func rank(of record: DeviceRecord) -> Int {
+        definition.devices.firstIndex { $0.matches(record) } ?? definition.devices.count
+    }
 
     /// Whether it had the device and is to have it again.
     func misses(_ record: DeviceRecord) -> Bool {

@@ -49,12 +49,33 @@ enum Directory {
                 attributes: [.posixPermissions: Int(mode)]
             )
         } catch {
+            if let file = fileAmong(path) {
+                throw USBError(.invalid, "\(file) isn't a directory", remedy: "name a directory, or move it away")
+            }
             throw USBError(
                 .accessDenied,
                 "directory \(path) can't be created: \(error.localizedDescription)",
                 remedy: "create it, or run vusbd as root"
             )
         }
+    }
+
+    /// What stands in a directory's way: the path or a parent of it that's there and is something else.
+    private static func fileAmong(_ path: String) -> String? {
+        var path = path
+        while path != "/", path != "." {
+            if let isDirectory = isThere(path) { return isDirectory ? nil : path }
+            path = parent(of: path)
+        }
+        return nil
+    }
+
+    /// Whether it's a directory; nil where nothing is there.
+    static func isThere(_ path: String) -> Bool? {
+        var isDirectory: ObjCBool = false
+        // SAFETY: the call writes the local variable and doesn't keep its address.
+        guard unsafe FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else { return nil }
+        return isDirectory.boolValue
     }
 
     static func parent(of path: String) -> String {

@@ -7,6 +7,7 @@ enum OpenFileLimit {
     /// Raises it as far as the process may by itself.
     /// - Returns: the limit now, or nil where it can't be told.
     static func raise() -> UInt64? {
+        // SAFETY: these calls read or write the one value that they are given.
         var limit = rlimit()
         guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return nil }
         guard limit.rlim_cur < limit.rlim_max else { return UInt64(limit.rlim_cur) }

@@ -25,6 +25,7 @@ package struct StandardErrorLog: LogHandler {
     package func log(event: LogEvent) {
         let line = line(event.level, "\(event.message)", metadata.merging(event.metadata ?? [:]) { $1 })
         // What can't be logged can't be reported either.
+        // SAFETY: the text lives through the call and ends with a zero byte.
         _ = unsafe line.withCString { unsafe write(STDERR_FILENO, $0, strlen($0)) }
     }
 

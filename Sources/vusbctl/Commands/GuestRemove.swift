@@ -13,6 +13,9 @@ struct GuestRemove: AsyncParsableCommand {
     var name: String
 
     func run() async throws {
-        try await common.run { client in try await client.removeGuest(name) }
+        try await common.run { client in
+            try await client.removeGuest(name)
+            if common.json { try Output.json(Nothing()) }
+        }
     }
 }

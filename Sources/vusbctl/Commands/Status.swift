@@ -11,10 +11,25 @@ struct Status: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let status = try await client.status()
-            guard !common.json else { return try Output.json(status) }
-            let attachments = try await client.guests().flatMap(\.attachments)
+            let guests = try await client.guests()
+            let attachments = guests.flatMap(\.attachments)
+            guard !common.json else { return try Output.json(Report(status: status, attached: attachments)) }
             Output.print(Self.text(status))
             if !attachments.isEmpty { Output.print("\n" + Self.table(attachments)) }
+        }
+    }
+
+    /// The daemon's status, and the rows that the text shows below it.
+    private struct Report: Encodable {
+        var status: DaemonStatus
+        var attached: [AttachmentInfo]
+
+        private enum Key: String, CodingKey { case attached }
+
+        func encode(to encoder: any Encoder) throws {
+            try status.encode(to: encoder)
+            var fields = encoder.container(keyedBy: Key.self)
+            try fields.encode(attached, forKey: .attached)
         }
     }
 
@@ -22,10 +37,12 @@ struct Status: AsyncParsableCommand {
         """
         vusbd \(Output.harmless(status.version)), process \(status.pid), up \(uptime(status.uptimeSeconds))
         files at \(Output.harmless(status.mount))
-        \(status.guests) guests, \(status.devices) devices, \(status.attachments) attached, \
-        \(status.urbsInFlight) transfers in flight
+        \(count(status.guests, "guest")), \(count(status.devices, "device")), \(status.attachments) attached, \
+        \(count(status.urbsInFlight, "transfer")) in flight
         """
     }
+
+    private static func count(_ number: Int, _ what: String) -> String { "\(number) \(what)\(number == 1 ? "" : "s")" }
 
     private static func uptime(_ seconds: Double) -> String {
         let seconds = Int(min(max(seconds, 0), 1e12))

@@ -16,6 +16,9 @@ struct TypeText: AsyncParsableCommand {
     var text: String
 
     func run() async throws {
-        try await common.run { client in try await client.type(TypeRequest(text: text), on: device) }
+        try await common.run { client in
+            try await client.type(TypeRequest(text: text), on: device)
+            if common.json { try Output.json(Nothing()) }
+        }
     }
 }

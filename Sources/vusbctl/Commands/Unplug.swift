@@ -13,6 +13,9 @@ struct Unplug: AsyncParsableCommand {
     var device: String
 
     func run() async throws {
-        try await common.run { client in try await client.unplug(device) }
+        try await common.run { client in
+            try await client.unplug(device)
+            if common.json { try Output.json(Nothing()) }
+        }
     }
 }
