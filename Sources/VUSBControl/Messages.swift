@@ -121,10 +121,18 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
 package struct GuestSpec: Codable, Sendable, Equatable {
     /// `[a-z0-9][a-z0-9-]{0,62}`
     package var name: String
-    /// How vusbd reaches the guest; `local` for a process or container on this host.
+    /// How vusbd reaches the guest; `local` for a process or container on this host, `qemu` for a virtual machine.
     package var connector: String?
-    /// `files` or `auto`.
+    /// `files`, `module` or `auto`.
     package var mode: String?
+    /// The path of the VM's QMP socket; connector `qemu` only.
+    package var qmp: String?
+    /// The path of the guest agent's socket; connector `qemu` only.
+    package var agent: String?
+    /// How the VM sees its directory of /vusb: `virtiofs:TAG` or `9p:TAG`; mode `module` with `qemu` only.
+    package var share: String?
+    /// `manual`, or `on-demand`: load with the first device it is given, unload with the last. Default `manual`.
+    package var policy: String?
     /// Who owns the guest's files: a user name or number. Default root.
     package var owner: String?
     /// A group name or number. Default root.
@@ -135,12 +143,17 @@ package struct GuestSpec: Codable, Sendable, Equatable {
     package var devices: [String]?
 
     package init(
-        name: String, connector: String? = nil, mode: String? = nil, owner: String? = nil, group: String? = nil,
+        name: String, connector: String? = nil, mode: String? = nil, qmp: String? = nil, agent: String? = nil,
+        share: String? = nil, policy: String? = nil, owner: String? = nil, group: String? = nil,
         fileMode: String? = nil, devices: [String]? = nil
     ) {
         self.name = name
         self.connector = connector
         self.mode = mode
+        self.qmp = qmp
+        self.agent = agent
+        self.share = share
+        self.policy = policy
         self.owner = owner
         self.group = group
         self.fileMode = fileMode
@@ -150,11 +163,24 @@ package struct GuestSpec: Codable, Sendable, Equatable {
 
 /// A guest that was declared, and what it holds.
 package struct GuestInfo: Codable, Sendable, Equatable {
-    package enum State: String, Codable, Sendable { case unloaded, loading, loaded, draining, failed }
+    package enum State: String, Codable, Sendable {
+        case unloaded, loading, loaded, draining, failed
+        /// It was loaded, its VM is off: it is loaded again when the VM is back.
+        case waiting
+    }
 
     package var name: String
     package var connector: String
+    /// As declared.
     package var mode: String
+    /// The mode it is loaded in; absent while it isn't.
+    package var loadedMode: String?
+    package var policy: String
+    package var qmp: String?
+    package var agent: String?
+    package var share: String?
+    /// Of mode `module`.
+    package var channel: ChannelInfo?
     package var state: State
     /// Why it failed.
     package var reason: String?
@@ -167,12 +193,20 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var attachments: [AttachmentInfo]
 
     package init(
-        name: String, connector: String, mode: String, state: State, reason: String? = nil, owner: Int, group: Int,
-        fileMode: String, devices: [String], declaredBy: String, attachments: [AttachmentInfo]
+        name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
+        qmp: String? = nil, agent: String? = nil, share: String? = nil, channel: ChannelInfo? = nil, state: State,
+        reason: String? = nil, owner: Int, group: Int, fileMode: String, devices: [String], declaredBy: String,
+        attachments: [AttachmentInfo]
     ) {
         self.name = name
         self.connector = connector
         self.mode = mode
+        self.loadedMode = loadedMode
+        self.policy = policy
+        self.qmp = qmp
+        self.agent = agent
+        self.share = share
+        self.channel = channel
         self.state = state
         self.reason = reason
         self.owner = owner
@@ -181,6 +215,43 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.devices = devices
         self.declaredBy = declaredBy
         self.attachments = attachments
+    }
+}
+
+/// The channel to the module in a guest.
+package struct ChannelInfo: Codable, Sendable, Equatable {
+    /// closed, greeting, open, leaving or broken.
+    package var state: String
+    /// What the module said of itself.
+    package var peer: String?
+    /// The guest's share serves one request at a time: it works, but slowly; see `doctor`.
+    package var oneAtATime: Bool
+    package var urbsInFlight: Int
+
+    package init(state: String, peer: String? = nil, oneAtATime: Bool, urbsInFlight: Int) {
+        self.state = state
+        self.peer = peer
+        self.oneAtATime = oneAtATime
+        self.urbsInFlight = urbsInFlight
+    }
+}
+
+/// A build of the USB module for one kernel.
+package struct ModuleInfo: Codable, Sendable, Equatable {
+    /// As `uname -r` prints it in the guest.
+    package var kernelRelease: String
+    package var vermagic: String
+    package var version: String
+    package var directory: String
+    /// Why it can't be used; absent where it can.
+    package var fault: String?
+
+    package init(kernelRelease: String, vermagic: String, version: String, directory: String, fault: String? = nil) {
+        self.kernelRelease = kernelRelease
+        self.vermagic = vermagic
+        self.version = version
+        self.directory = directory
+        self.fault = fault
     }
 }
 

@@ -4,7 +4,7 @@
 package struct USBError: Error, Sendable {
     /// What kind of thing went wrong; a struct so that more can come.
     package struct Code: Hashable, Sendable, CustomStringConvertible {
-        private enum Value: String { case notFound, busy, accessDenied, gone, invalid, unsupported, timedOut, io }
+        private enum Value: String { case notFound, busy, accessDenied, gone, invalid, unsupported, timedOut, cancelled, io }
         private let value: Value
         private init(_ value: Value) { self.value = value }
 
@@ -15,6 +15,8 @@ package struct USBError: Error, Sendable {
         package static let invalid = Code(.invalid)
         package static let unsupported = Code(.unsupported)
         package static let timedOut = Code(.timedOut)
+        /// The task was cancelled.
+        package static let cancelled = Code(.cancelled)
         package static let io = Code(.io)
 
         package var description: String { value.rawValue }

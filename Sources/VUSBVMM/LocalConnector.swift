@@ -13,7 +13,7 @@ package import VUSBCore
 /// arrive on a serial queue and are put into the stream. Lock order: none, it is a leaf.
 package final class LocalConnector: VMMConnector {
     package let name = "local"
-    package let modes: [GuestMode] = [.files]
+    package let modes: [GuestMode] = [.files, .module]
 
     private struct Binding {
         let process: GuestProcess?
@@ -38,7 +38,8 @@ package final class LocalConnector: VMMConnector {
         }
     }
 
-    package func bind(_ guest: String, process: GuestProcess?) async throws(USBError) {
+    package func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+        let process = place.process
         var watch: ProcessWatch?
         if let process {
             watch = try ProcessWatch(process, queue: queue) { [weak self] in self?.ended(process, of: guest) }

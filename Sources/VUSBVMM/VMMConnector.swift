@@ -16,10 +16,9 @@ package protocol VMMConnector: Sendable {
     /// The guests that are bound, in the order of their names.
     func guests() async throws(USBError) -> [VMMGuest]
 
-    /// Begins to watch a guest, before it's loaded.
-    /// - Parameter process: the guest is this process. A connector that finds its guests by name ignores it.
+    /// Begins to watch a guest, before it's loaded. One that is off now is watched for its return.
     /// - Throws: `notFound` where there is no such guest, `busy` where it's bound already.
-    func bind(_ guest: String, process: GuestProcess?) async throws(USBError)
+    func bind(_ guest: String, _ place: GuestPlace) async throws(USBError)
 
     /// Ends the watch. A guest that isn't bound is no error: it may just have gone off.
     func unbind(_ guest: String) async
@@ -30,15 +29,9 @@ package protocol VMMConnector: Sendable {
     /// Ends the watch of all guests.
     func stop() async
 
-    /// As `uname -r` prints it in the guest.
-    func kernelRelease(of guest: String) async throws(USBError) -> String
-
-    /// Loads a kernel module in the guest.
-    /// - Parameter module: the bytes of a `.ko` that was built for the guest's kernel.
-    func insmod(_ guest: String, module: [UInt8], arguments: String) async throws(USBError)
-
-    /// Unloads a kernel module from the guest.
-    func rmmod(_ guest: String, module name: String) async throws(USBError)
+    /// The way into a bound guest's kernel.
+    /// - Throws: `unsupported` where there is none, with what to set up in the remedy.
+    func kernel(of guest: String) async throws(USBError) -> any GuestKernel
 
     /// Plugs a port of an emulated controller into the guest, served at the socket.
     func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError)
@@ -48,16 +41,8 @@ package protocol VMMConnector: Sendable {
 }
 
 extension VMMConnector {
-    package func kernelRelease(of guest: String) async throws(USBError) -> String {
-        throw unsupported("kernelRelease", guest)
-    }
-
-    package func insmod(_ guest: String, module: [UInt8], arguments: String) async throws(USBError) {
-        throw unsupported("insmod", guest)
-    }
-
-    package func rmmod(_ guest: String, module name: String) async throws(USBError) {
-        throw unsupported("rmmod", guest)
+    package func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
+        throw unsupported("kernel", guest)
     }
 
     package func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError) {

@@ -3,6 +3,8 @@
 /// Something that happened to a guest, seen from outside it.
 package struct VMMEvent: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable {
+        /// It was off, or out of reach, and runs now.
+        case started
         /// It runs again after `stopped`.
         case resumed
         /// It is paused: its URBs wait, nothing is taken from it.

@@ -25,6 +25,24 @@ package struct VMMGuest: Sendable, Equatable {
 package enum GuestMode: String, Sendable, CaseIterable {
     /// Its directory under /vusb is published; nothing is loaded in it.
     case files
+    /// `vusb_hcd.ko` is loaded in its kernel, whose own drivers then bind to its devices.
+    case module
+}
+
+/// Where a connector finds a guest. Each uses what it needs and refuses what it can't use.
+package struct GuestPlace: Sendable, Hashable {
+    /// The guest is this process on the host.
+    package var process: GuestProcess?
+    /// The path of QEMU's QMP socket.
+    package var monitorSocket: String?
+    /// The path of the guest agent's socket.
+    package var agentSocket: String?
+
+    package init(process: GuestProcess? = nil, monitorSocket: String? = nil, agentSocket: String? = nil) {
+        self.process = process
+        self.monitorSocket = monitorSocket
+        self.agentSocket = agentSocket
+    }
 }
 
 /// Names a controller port that was hot-plugged into a guest.
