@@ -16,11 +16,13 @@ PROGRAMS        := vusbd vusbctl
 # Root's own shell needs no sudo, and a container has none.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-# Building; the tests' programs and C clients; real mounts and real kernels; the checks.
+# Building; the tests' programs and C clients, and the module; real mounts and real kernels; the checks. Kernels and
+# their headers aren't among them: Tests/VM/kernel.sh unpacks those into out/vm/cache.
 PACKAGES := libfuse3-dev libusb-1.0-0-dev pkg-config \
-	gcc libc6-dev binutils git \
+	gcc libc6-dev binutils git make perl sparse libelf1 libssl3 \
 	fuse3 udev curl jq socat procps python3 python3-venv \
-	qemu-system-x86 qemu-system-common qemu-utils busybox-static cpio kmod usbutils dosfstools mtools \
+	qemu-system-x86 qemu-system-common qemu-utils qemu-guest-agent busybox-static cpio kmod xz-utils usbutils usbip \
+	dosfstools mtools e2fsprogs \
 	mandoc
 
 .DEFAULT_GOAL := help
@@ -53,7 +55,7 @@ demo: release ## Show it at work with emulated devices, in under 15 seconds once
 test: deps ## Run every test: checks, units, file system, control, fuzzers, virtual machines (SUITES="…" for some)
 	@Tests/run.sh $(SUITES)
 
-bench: release ## Measure throughput, latency, processor time and memory against a file that does nothing
+bench: release ## Measure throughput, latency, processor time and memory against file, USB/IP and native use
 	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl Tests/Benchmarks/run.sh
 
 check: deps ## Check format, shell syntax, licences, imports and manual pages

@@ -97,7 +97,7 @@ let package = Package(
         tests("VUSBCore", []),
         tests("VUSBHost", ["CLibUSB", logging]),
         tests("VUSBEmulation", []),
-        tests("VUSBFileSystem", []),
+        tests("VUSBFileSystem", ["CFuse3", "CVUSBShims"]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
@@ -123,5 +123,9 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("Emulation", ["VUSBCore", "VUSBEmulation", "VUSBTestSupport"]),
         fuzzer("Uevent", ["VUSBHost"]),
         fuzzer("IsochronousFrame", ["VUSBCore", "VUSBFileSystem"]),
+        fuzzer("HCDChannel", ["VUSBCore", "VUSBFileSystem", "VUSBTestSupport"]),
+        fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
+        fuzzer("QMP", ["VUSBVMM"]),
+        fuzzer("GuestAgent", ["VUSBVMM"]),
     ]
 }

@@ -25,8 +25,9 @@ release    | 1500 | swift build -c release --static-swift-stdlib --scratch-path 
 unit       | 1500 | Tests/unit.sh
 filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
+kmod       | 600  | Tests/kmod.sh
 fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'
-vm         | 1200 | Tests/VM/run.sh
+vm         | 1500 | Tests/VM/run.sh
 '
 
 trim() { local text="$*"; echo "$text"; }

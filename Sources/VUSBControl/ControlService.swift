@@ -21,6 +21,9 @@ package protocol ControlService: Sendable {
     func addGuest(_ specification: GuestSpec) async throws(Problem) -> GuestInfo
     func removeGuest(_ name: String) async throws(Problem)
 
+    /// The builds of the USB module that guests can be given, and those that can't be used, with why.
+    func modules() async -> [ModuleInfo]
+
     func load(_ guest: String, _ request: LoadRequest) async throws(Problem) -> OperationInfo
     func unload(_ guest: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
     func attach(_ device: String, _ request: AttachRequest) async throws(Problem) -> OperationInfo

@@ -179,6 +179,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var qmp: String?
     package var agent: String?
     package var share: String?
+    /// The directory of the host that its exporter is to be given; present with `share`.
+    package var export: String?
     /// Of mode `module`.
     package var channel: ChannelInfo?
     package var state: State
@@ -194,7 +196,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
 
     package init(
         name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
-        qmp: String? = nil, agent: String? = nil, share: String? = nil, channel: ChannelInfo? = nil, state: State,
+        qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
+        channel: ChannelInfo? = nil, state: State,
         reason: String? = nil, owner: Int, group: Int, fileMode: String, devices: [String], declaredBy: String,
         attachments: [AttachmentInfo]
     ) {
@@ -206,6 +209,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.qmp = qmp
         self.agent = agent
         self.share = share
+        self.export = export
         self.channel = channel
         self.state = state
         self.reason = reason

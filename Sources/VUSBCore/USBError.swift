@@ -4,7 +4,9 @@
 package struct USBError: Error, Sendable {
     /// What kind of thing went wrong; a struct so that more can come.
     package struct Code: Hashable, Sendable, CustomStringConvertible {
-        private enum Value: String { case notFound, busy, accessDenied, gone, invalid, unsupported, timedOut, cancelled, io }
+        private enum Value: String {
+            case notFound, busy, accessDenied, gone, invalid, unsupported, timedOut, cancelled, io
+        }
         private let value: Value
         private init(_ value: Value) { self.value = value }
 

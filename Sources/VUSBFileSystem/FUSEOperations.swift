@@ -125,7 +125,8 @@ private func fuseSetAttributes(
 }
 
 private func fuseOpen(_ request: fuse_req_t?, _ node: fuse_ino_t, _ info: UnsafeMutablePointer<fuse_file_info>?) {
-    unsafe handle(request) { requests, reply in requests.open(reply, NodeID(rawValue: UInt64(node))) }
+    let mode = unsafe info?.pointee.flags ?? 0
+    unsafe handle(request) { requests, reply in requests.open(reply, NodeID(rawValue: UInt64(node)), mode: mode) }
 }
 
 /// Runs `body` with the open file that `info` names.

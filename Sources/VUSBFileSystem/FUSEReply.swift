@@ -60,6 +60,15 @@ struct FUSEReply: ~Copyable, @unchecked Sendable {
         discard self
     }
 
+    /// Answers with all that `parts` name, straight from their memory.
+    /// - Returns: whether the answer was delivered.
+    @unsafe
+    consuming func gathered(_ parts: UnsafeBufferPointer<iovec>) -> Bool {
+        let result = unsafe fuse_reply_iov(request, parts.baseAddress, Int32(parts.count))
+        discard self
+        return result == 0
+    }
+
     consuming func entry(_ attributes: stat, inode: NodeID) {
         var entry = fuse_entry_param()
         entry.ino = inode.rawValue

@@ -34,18 +34,35 @@ final class FileSystemRequests: Sendable {
         getAttributes(reply, of: node)
     }
 
-    func open(_ reply: consuming FUSEReply, _ node: NodeID) {
-        open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
+    /// - Parameter mode: the flags of open(2).
+    func open(_ reply: consuming FUSEReply, _ node: NodeID, mode: Int32) {
+        guard node.kind == .guestChannel else {
+            return open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
+        }
+        guard let channel = tree.channel(of: node) else { return reply.error(ENOENT) }
+        // Who searches all files for a text isn't to keep the module from its channel.
+        guard mode & O_ACCMODE == O_RDWR else { return reply.error(EINVAL) }
+        open(reply, flags: Self.flags(of: node), missing: EBUSY) { id in
+            channel.open().map {
+                HCDFile(id: id, channel: channel, session: $0, clock: tree.channels.clock)
+            }
+        }
     }
 
     func openDirectory(_ reply: consuming FUSEReply, _ node: NodeID) {
         open(reply, flags: 0) { _ in tree.list(node).map { DirectoryFile(entries: $0) } }
     }
 
-    private func open(_ reply: consuming FUSEReply, flags: UInt32, _ make: (FileHandleID) -> (any OpenFile)?) {
+    /// - Parameter missing: the errno where `make` has nothing to open.
+    private func open(
+        _ reply: consuming FUSEReply,
+        flags: UInt32,
+        missing: Int32 = ENOENT,
+        _ make: (FileHandleID) -> (any OpenFile)?
+    ) {
         switch files.open(make) {
         case .full: reply.error(ENFILE)
-        case .missing: reply.error(ENOENT)
+        case .missing: reply.error(missing)
         case .opened(let handle):
             if !reply.opened(handle: handle.rawValue, flags: flags) { files.close(handle) }
         }
@@ -54,6 +71,7 @@ final class FileSystemRequests: Sendable {
     /// Answers all who still wait. To be called when no reader runs any more, before the session is destroyed.
     func abandon() {
         for file in files.all { file.abandon() }
+        tree.channels.clock.settle()
     }
 
     func readDirectory(_ reply: consuming FUSEReply, _ handle: FileHandleID, size: Int, offset: Int64) {
@@ -68,6 +86,8 @@ final class FileSystemRequests: Sendable {
         case .endpoint, .guestEvents:
             CFuse3_FOPEN_DIRECT_IO | CFuse3_FOPEN_STREAM | CFuse3_FOPEN_NONSEEKABLE
                 | CFuse3_FOPEN_PARALLEL_DIRECT_WRITES
+        // Exporters read and write at offsets (pread(2)), which a stream refuses.
+        case .guestChannel: CFuse3_FOPEN_DIRECT_IO | CFuse3_FOPEN_PARALLEL_DIRECT_WRITES
         default: CFuse3_FOPEN_DIRECT_IO
         }
     }

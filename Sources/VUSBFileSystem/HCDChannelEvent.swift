@@ -36,7 +36,9 @@ package struct HCDChannelStatus: Sendable, Equatable {
     /// Since the channel was made.
     package var openCount: Int
 
-    package init(state: State, peer: String? = nil, isOneAtATime: Bool = false, urbsInFlight: Int = 0, openCount: Int = 0) {
+    package init(
+        state: State, peer: String? = nil, isOneAtATime: Bool = false, urbsInFlight: Int = 0, openCount: Int = 0
+    ) {
         self.state = state
         self.peer = peer
         self.isOneAtATime = isOneAtATime

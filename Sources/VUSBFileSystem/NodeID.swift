@@ -29,6 +29,7 @@ struct NodeID: RawRepresentable, Hashable, Sendable {
         case deviceAttribute
         case endpoints
         case endpoint
+        case guestChannel
     }
 
     /// Inode 1 is the root by FUSE's rule.

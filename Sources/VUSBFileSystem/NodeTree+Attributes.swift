@@ -52,7 +52,8 @@ extension NodeTree.State {
             hostDevices[node.device].map { _ in Self.node(node, S_IFDIR | 0o500, owner: nil) }
         case .hostAttribute:
             content(of: node).map { Self.node(node, S_IFREG | 0o400, owner: nil, size: Self.attributeSize($0, node)) }
-        case .guest, .guestState, .guestEvents, .guestDev, .guestDevBus, .guestUSB, .guestBus, .guestDevices,
+        case .guest, .guestState, .guestEvents, .guestChannel, .guestDev, .guestDevBus, .guestUSB, .guestBus,
+            .guestDevices,
             .deviceNode, .device, .deviceAttribute, .endpoints, .endpoint:
             guests[node.owner].flatMap { guestAttributes(of: node, $0) }
         }
@@ -65,6 +66,11 @@ extension NodeTree.State {
         case .guest: return Self.node(node, S_IFDIR | Self.searchable(reading), owner: access)
         case .guestState: return Self.node(node, S_IFREG | reading, owner: access, size: 4096)
         case .guestEvents: return Self.node(node, S_IFREG | reading, owner: access)
+        case .guestChannel:
+            // As for endpoints, a size that no write is beyond.
+            return guest.channel.map { _ in
+                Self.node(node, S_IFREG | mode_t(access.fileMode & 0o666), owner: access, size: TransferLimit.bytes)
+            }
         default: break
         }
         guard guest.isPublished else { return nil }

@@ -40,7 +40,8 @@ extension NodeTree.State {
             }
         case .guest, .guestDev, .guestDevBus, .guestUSB, .guestBus, .guestDevices:
             guests[directory.owner].flatMap { guestEntries(of: directory, $0) }
-        case .none, .hostAttribute, .guestState, .guestEvents, .deviceNode, .deviceAttribute, .endpoint: nil
+        case .none, .hostAttribute, .guestState, .guestEvents, .guestChannel, .deviceNode, .deviceAttribute, .endpoint:
+            nil
         }
     }
 
@@ -72,9 +73,10 @@ extension NodeTree.State {
     }
 
     private static func topEntries(_ guest: NodeTree.Guest, _ directory: NodeID) -> [DirectoryEntry] {
-        let always: [DirectoryEntry] = [
+        var always: [DirectoryEntry] = [
             .file("state", directory.sibling(.guestState)), .file("events", directory.sibling(.guestEvents)),
         ]
+        if guest.channel != nil { always.append(.file("hcd", directory.sibling(.guestChannel))) }
         guard guest.isPublished else { return always }
         return always + [
             .directory("dev", directory.sibling(.guestDev)), .directory("devices", directory.sibling(.guestDevices)),

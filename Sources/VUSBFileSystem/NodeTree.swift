@@ -90,6 +90,8 @@ package final class NodeTree: Sendable {
         var isPublished = false
         var attachments: [UInt32: Attachment] = [:]
         let events = EventLog()
+        /// While its file `hcd` is there.
+        var channel: HCDChannel?
 
         func attachment(path: Substring) -> Attachment? { attachments.values.first { $0.entry.path == path } }
     }
@@ -142,6 +144,7 @@ package final class NodeTree: Sendable {
     }
 
     let state = Mutex(State())
+    let channels = HCDChannels()
 
     package init() {}
 
@@ -175,6 +178,7 @@ package final class NodeTree: Sendable {
             state.guestSerials.removeValue(forKey: name).flatMap { state.guests.removeValue(forKey: $0) }
         }
         removed?.events.finish()
+        removed?.channel?.shut()
     }
 
     /// - Parameter text: `unloaded`, `loading`, `loaded`, `draining` or `failed: REASON`.
@@ -193,22 +197,28 @@ package final class NodeTree: Sendable {
         log?.append(line)
     }
 
+    /// The guest's module is told, where it has one.
     package func attach(_ entry: AttachmentEntry, to guest: String) {
-        state.withLock { state in
+        let channel = state.withLock { state -> HCDChannel? in
             let serial = state.nextSerial()
             state.change(guest) {
                 $0.attachments[serial] = Attachment(serial: serial, entry: entry, openFiles: OpenFileCount())
             }
+            return state.guest(named: guest)?.channel
         }
+        channel?.attach(path: entry.path, entry.device)
     }
 
-    /// The device's directory vanishes. Files that are open stay open and answer as the closed device does.
+    /// The device's directory vanishes. Files that are open stay open and answer as the closed device does. The guest's
+    /// module is told, unless it has let go of the device already.
     package func detach(path: String, from guest: String) {
-        state.withLock { state in
+        let channel = state.withLock { state -> HCDChannel? in
             state.change(guest) { guest in
                 if let found = guest.attachment(path: path[...]) { guest.attachments[found.serial] = nil }
             }
+            return state.guest(named: guest)?.channel
         }
+        channel?.detach(path: path)
     }
 
     /// Endpoint files of the attachment that are open now.

@@ -24,10 +24,32 @@ struct WriteData: ~Copyable {
     /// A small, bounds-checked copy: for headers.
     func prefix(_ count: Int) -> [UInt8] { unsafe Array(bytes.prefix(count)) }
 
+    /// Copies `count` bytes from `position` on to `target`. Traps where there are fewer.
+    @unsafe
+    borrowing func copy(from position: Int, count: Int, to target: UnsafeMutableRawPointer) {
+        precondition(position >= 0 && count >= 0 && position + count <= self.count)
+        guard let base = unsafe bytes.baseAddress, count > 0 else { return }
+        unsafe target.copyMemory(from: base + position, byteCount: count)
+    }
+
+    /// The record that begins at `position`; nil where less than its fixed part is there.
+    borrowing func record(at position: Int) -> HCDRecord? {
+        guard let base = unsafe bytes.baseAddress, position >= 0, position + HCDRecord.byteCount <= count else {
+            return nil
+        }
+        return unsafe HCDRecord(reading: base + position)
+    }
+
     /// The bytes from `skipping` on, in a buffer that outlives the request. Nil where there is no memory.
     borrowing func transferBuffer(skipping: Int = 0, from pool: BufferPool) -> TransferBuffer? {
-        guard let base = unsafe bytes.baseAddress, skipping >= 0, skipping <= count else { return pool.take(0) }
-        let length = count - skipping
+        transferBuffer(skipping: skipping, count: count - skipping, from: pool)
+    }
+
+    /// As above, of `length` bytes from `skipping` on. Nothing may be read from the request after it.
+    borrowing func transferBuffer(skipping: Int, count length: Int, from pool: BufferPool) -> TransferBuffer? {
+        guard let base = unsafe bytes.baseAddress, skipping >= 0, length >= 0, skipping + length <= count else {
+            return pool.take(0)
+        }
         if length > Self.copyLimit, let kept = unsafe requestBuffer?.keep(base + skipping, count: length) {
             return kept
         }

@@ -40,6 +40,9 @@ struct SysfsEnumerator {
             let device = HostFiles.number(directory + "/devnum"), device > 0,
             let rate = HostFiles.text(directory + "/speed"), rate != "unknown"
         else { return nil }
+        guard !isLentToUs(bus: bus) else {
+            return .refused(id, bus: bus, device: device, reason: "vusb_hcd brought it here: it's lent to this kernel")
+        }
         do throws(Unreadable) {
             let descriptors = try Self.descriptors(in: directory)
             guard descriptors.device.bDeviceClass != Self.hubClass else { return nil }
@@ -62,6 +65,12 @@ struct SysfsEnumerator {
         return ([halves[0]] + ports).allSatisfy { part in
             !part.isEmpty && part.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
         }
+    }
+
+    /// Whether the bus is one of our module's: what is lent to this very kernel (connector local) comes back as a device
+    /// of its own, and lending that again would go round for ever. A root hub's serial number is its controller's name.
+    private func isLentToUs(bus: Int) -> Bool {
+        HostFiles.text("\(root)/usb\(bus)/serial")?.hasPrefix("vusb_hcd.") ?? false
     }
 
     private struct Unreadable: Error {

@@ -60,6 +60,30 @@ package final class ManualCompletion: Sendable {
         return true
     }
 
+    /// Completes an isochronous URB packet by packet: bytes moved and status of each. Byte j of packet i of an IN
+    /// transfer is `16 * i + j`.
+    @discardableResult
+    package func completeIsochronous(
+        _ results: [(actualLength: UInt32, status: Int32)],
+        errorCount: Int = 0,
+        startFrame: UInt32 = 0
+    ) -> Bool {
+        guard var urb = slot.withLock({ $0.take() }) else { return false }
+        for (index, result) in results.enumerated() {
+            guard var packet = urb.packet(at: index) else { continue }
+            packet.actualLength = result.actualLength
+            packet.status = URBStatus(rawValue: result.status)
+            urb.packets?[index] = packet
+            let bytes = (0..<Int(result.actualLength)).map { UInt8(truncatingIfNeeded: 16 * index + $0) }
+            if urb.direction == .in { urb.buffer?.copy(bytes, at: Int(packet.offset)) }
+        }
+        urb.errorCount = errorCount
+        urb.startFrame = startFrame
+        urb.complete(
+            errorCount == 0 ? .success : .partial, actualLength: Int(results.reduce(0) { $0 + $1.actualLength }))
+        return true
+    }
+
     package var isComplete: Bool {
         slot.withLock { held in
             switch held {

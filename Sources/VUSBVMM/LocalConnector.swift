@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Dispatch
-internal import Glibc
 package import Logging
 internal import Synchronization
 package import VUSBCore
 
-/// Guests that are processes or containers on this host. They see their directory under /vusb; a guest that is bound
-/// to a process goes off when that process ends.
+/// Guests that are processes or containers on this host. They see their directory under /vusb; their kernel is the
+/// host's. A guest that is bound to a process goes off when that process ends.
 ///
 /// Concurrency model: any thread. The bound guests are in one `Mutex`, held across no call out; ends of processes
 /// arrive on a serial queue and are put into the stream. Lock order: none, it is a leaf.
@@ -39,6 +38,13 @@ package final class LocalConnector: VMMConnector {
     }
 
     package func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+        guard place.monitorSocket == nil, place.agentSocket == nil else {
+            throw USBError(
+                .invalid,
+                "guest \(guest) has the socket of a monitor or an agent, which connector local has no use for",
+                remedy: "declare it with connector: qemu, or without its sockets"
+            )
+        }
         let process = place.process
         var watch: ProcessWatch?
         if let process {
@@ -73,21 +79,11 @@ package final class LocalConnector: VMMConnector {
         continuation.finish()
     }
 
-    package func kernelRelease(of guest: String) async throws(USBError) -> String {
+    package func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
         guard bindings.withLock({ $0[guest] != nil }) else {
             throw USBError(.notFound, "guest \(guest) isn't bound", remedy: "load it first")
         }
-        return try Self.hostKernelRelease()
-    }
-
-    /// A guest on this host has the host's kernel.
-    static func hostKernelRelease() throws(USBError) -> String {
-        var names = utsname()
-        guard unsafe uname(&names) == 0 else { throw USBError(.io, "uname failed with errno \(errno)") }
-        // SAFETY: uname terminated the field, which outlives the closure.
-        return unsafe withUnsafeBytes(of: &names.release) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-        }
+        return LocalKernel()
     }
 
     /// Told once: whoever takes the process out of the binding tells it.

@@ -28,7 +28,7 @@ struct Following {
     }
 
     private func end(of operation: OperationInfo) async throws -> (OperationInfo, wasInterrupted: Bool) {
-        let progress = Progress(inPlace: Output.errorsAreOnTerminal)
+        let progress = Progress(isOnTerminal: Output.errorsAreOnTerminal)
         let (news, feed) = AsyncStream<News>.makeStream()
         let interrupts = Interrupts { feed.yield(.interrupted) }
         let client = client
@@ -69,42 +69,6 @@ struct Following {
 
     private static func left(_ operation: OperationInfo) -> Failure {
         Failure(.cancelled, "operation \(operation.id) goes on; see 'vusbctl operations'")
-    }
-}
-
-/// Shows an operation's steps.
-private actor Progress {
-    private let inPlace: Bool
-    private var shown = 0
-    private var hasLine = false
-
-    init(inPlace: Bool) { self.inPlace = inPlace }
-
-    func show(_ operation: OperationInfo) {
-        let subject = [operation.device, operation.guest].compactMap { $0 }.map(Output.harmless)
-        for step in operation.steps.dropFirst(shown) {
-            let text = ([operation.kind] + subject).joined(separator: " ") + ": " + Output.harmless(step.name)
-            line("\(text) (\(Self.milliseconds(step.atMilliseconds)) ms)")
-        }
-        shown = max(shown, operation.steps.count)
-    }
-
-    /// Ends the line that's written in place.
-    func end() {
-        if hasLine { Output.progress("\n") }
-        hasLine = false
-    }
-
-    private func line(_ text: String) {
-        guard inPlace else { return Output.complain(text) }
-        // Back to the line's begin, the text, and the rest of the line erased (ECMA-48 EL).
-        Output.progress("\r" + text + "\u{1b}[K")
-        hasLine = true
-    }
-
-    private static func milliseconds(_ value: Double) -> String {
-        let tenths = Int((min(max(value, 0), 1e12) * 10).rounded())
-        return "\(tenths / 10).\(tenths % 10)"
     }
 }
 

@@ -38,6 +38,12 @@ struct VUSBDCommand: ParsableCommand {
         help: ArgumentHelp("trace, debug, info, notice, warning, error or critical; default info.", valueName: "level"))
     var logLevel: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Look for builds of the USB module here, before the usual places. Repeatable.", valueName: "dir"),
+        completion: .directory)
+    var modules: [String] = []
+
     func validate() throws {
         if let readers, !(1...64).contains(readers) {
             throw ValidationError("--readers \(readers): give a number from 1 to 64")
@@ -73,6 +79,7 @@ struct VUSBDCommand: ParsableCommand {
         options.noHost = noHost
         options.readers = readers
         options.logLevel = logLevel.flatMap(Logger.Level.init(rawValue:))
+        options.modules = modules
         return options
     }
 }

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# run.sh: measures vusbd against a FUSE file that does nothing; README.md says what and how to read it.
+# run.sh: measures vusbd against a FUSE file that does nothing, and the guests' module against USB/IP and native use;
+# README.md says what and how to read it.
 #
-#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory
+#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory module
 #
 # VUSBD names the program to measure. The table goes to the terminal, the figures to out/bench.json. Exits with 1 if a
 # bar is missed, with 2 if it can't be run. Needs root, since it mounts for all users, and a quiet machine.
@@ -18,10 +19,27 @@ out=$root/out/bench
 [[ $(id -u) == 0 ]] || { echo "run.sh: run it as root: it mounts for all users" >&2; exit 2; }
 [[ -c /dev/fuse ]] || { echo "run.sh: /dev/fuse not found; try modprobe fuse" >&2; exit 2; }
 
+# Those of the null file, and whether the module's is wanted.
+sections=()
+with_module=
+for section; do
+    if [[ $section == module ]]; then with_module=1; else sections+=("$section"); fi
+done
+
 mkdir -p "$out"
 read -ra fuse < <(pkg-config --cflags --libs fuse3)
 gcc -O2 -Wall -o "$out/nullfile" "$here/nullfile.c" "${fuse[@]}"
 gcc -O2 -Wall -o "$out/fileclient" "$here/fileclient.c" -lpthread
 gcc -O2 -Wall -shared -fPIC -o "$out/malloccount.so" "$here/malloccount.c"
-# A mount namespace of its own: no other program that walks the tree makes requests, and no mount is left behind.
-exec unshare --mount --propagation private -- python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "$@"
+status=0
+if (($# == 0 || ${#sections[@]})); then
+    # A mount namespace of its own: no other program that walks the tree makes requests, and no mount is left behind.
+    unshare --mount --propagation private -- \
+        python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "${sections[@]}" || status=$?
+fi
+if (($# == 0)) || [[ -n $with_module ]]; then
+    module_status=0
+    python3 -B "$here/module.py" || module_status=$?
+    ((module_status <= status)) || status=$module_status
+fi
+exit $status

@@ -1,12 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# image.sh: builds the guest that all VM cases share: Debian's stock kernel and an initramfs with vusbd in it.
+# image.sh: builds the guests that all VM cases share: kernels of Debian 12, and an initramfs for each with vusb in it.
 #
-#   image.sh [--cache DIR] [--out DIR] [--vusbd FILE] [--vusbctl FILE]
+#   image.sh [--cache DIR] [--out DIR] [--vusbd FILE] [--vusbctl FILE] [KERNEL…]
 #
-# The kernel is downloaded once into the cache. The initramfs is not compressed: under software emulation,
-# unpacking costs more time than loading.
+# KERNEL is one of kernel.sh's, by default 6.1. What is made in DIR:
+#   KERNEL/vmlinuz KERNEL/release KERNEL/initrd.img   a guest that runs vusbd itself
+#   KERNEL/initrd-guest.img                           one that gets its devices from a vusbd elsewhere: smaller
+#   modules/RELEASE/*.ko                              our modules for these kernels, as vusbd --modules takes them
+# The initramfs is not compressed: under software emulation, unpacking costs more time than loading.
 set -euo pipefail
 shopt -s nullglob
 
@@ -17,21 +20,26 @@ out=$root/out/vm/image
 release=$root/.build-release/release
 vusbd=${VUSBD:-$release/vusbd}
 vusbctl=${VUSBCTL:-$release/vusbctl}
+# The benchmark has cases of its own, and what it is to measure in a file.
+cases=${VUSB_CASES:-$here/cases}
 
-# What the cases load. Dependencies come by themselves.
+# What the cases load. Dependencies come by themselves; what a kernel has built in needs no file.
 modules=(
-    virtio_pci virtio_console
-    fuse loop vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
-    xhci_pci ehci_pci usb_storage uas usbhid hid_generic usbserial ftdi_sio cdc_acm
-    snd_usb_audio usbtest
+    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk
+    fuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
+    xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
+    snd_usb_audio usbtest vhci_hcd usbip_host
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 gadgetfs
 )
-# Programs of this machine that the guest uses; stat for times with fractions.
-programs=(curl lsusb jq fusermount3 stat)
+# Programs of this machine that the guests use; stat for times with fractions.
+programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
+# Some of them lie there.
+PATH=$PATH:/usr/sbin:/sbin
 
-usage() { sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 die() { echo "image.sh: $*" >&2; exit 1; }
 
+kernels=()
 while (($#)); do
     case $1 in
         --cache) cache=$2; shift 2 ;;
@@ -39,33 +47,35 @@ while (($#)); do
         --vusbd) vusbd=$2; shift 2 ;;
         --vusbctl) vusbctl=$2; shift 2 ;;
         -h | --help) usage; exit 0 ;;
-        *) usage >&2; exit 2 ;;
+        -*) usage >&2; exit 2 ;;
+        *) kernels+=("$1"); shift ;;
     esac
 done
+((${#kernels[@]})) || kernels=(6.1)
 
-# The package that linux-image-amd64 depends on, unpacked to $cache/NAME.
-fetch_kernel() {
-    local package directory
-    package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9]\S*\)$/\1/p' | head -1)
-    [[ -n $package ]] || die "apt knows no linux-image-amd64; run apt-get update"
-    directory=$cache/$package
-    if [[ ! -e $directory/complete ]]; then
-        rm -rf "$directory"
-        mkdir -p "$directory"
-        # apt fetches as its own user where it can; the folder may be closed to it.
-        (cd "$directory" && apt-get -qq -o APT::Sandbox::User=root download "$package")
-        dpkg -x "$directory"/*.deb "$directory"
-        rm -f "$directory"/*.deb
-        touch "$directory/complete"
-    fi
-    kernel_tree=$directory
-    kernel_release=$(basename "$directory"/lib/modules/*)
+archive() { (cd "$1" && find . -print0 | cpio --null --quiet -o -H newc); }
+
+# ---- for one kernel: $kernel_tree has it, $tree is what becomes of it
+
+# Our own modules; with the self-test, which only the guest gets. It has the others, too, for a vusbd that runs in it.
+build_modules() {
+    local objects=$stage/kmod
+    rm -rf "$objects"
+    make -s -C "$root/kmod-shim" "KDIR=$kernel_tree/build" "OUT=$objects" TEST=1 >"$stage/kmod.log" 2>&1 || {
+        cat "$stage/kmod.log" >&2
+        die "kmod-shim doesn't build for $kernel_release"
+    }
+    # As DKMS and packages have them: the symbols for debuggers are nine tenths of a module.
+    strip --strip-debug "$objects"/*.ko
+    mkdir -p "$out/modules/$kernel_release"
+    cp "$objects"/vusb_{channel,hcd}.ko "$out/modules/$kernel_release/"
+    install -D -m 644 -t "$tree/vm/modules/$kernel_release" "$objects"/vusb_{channel,hcd}.ko
+    install -D -m 644 -t "$tree/vm/test/$kernel_release" "$objects"/vusb_codec_test.ko
 }
 
+# The kernel's modules that the cases load. Debian's newer kernels have them compressed; that's undone here.
 copy_modules() {
-    local source=$kernel_tree/lib/modules/$kernel_release target=$stage/lib/modules/$kernel_release module file
-    # Only a tree that depmod has been over can be asked for dependencies.
-    [[ -e $source/modules.dep ]] || depmod -b "$kernel_tree" "$kernel_release"
+    local source=$kernel_tree/lib/modules/$kernel_release target=$tree/lib/modules/$kernel_release module file
     mkdir -p "$target"
     cp "$source"/modules.{builtin,builtin.modinfo,order} "$target/"
     for module in "${modules[@]}"; do
@@ -73,69 +83,99 @@ copy_modules() {
     done | sed -n 's/^insmod \(\S*\).*/\1/p' | sort -u | while read -r file; do
         install -D -m 644 "$file" "$target/${file#"$source"/}"
     done
-    depmod -b "$stage" "$kernel_release"
+    find "$target" -name '*.ko.xz' -exec xz --decompress {} +
+    sed -i 's/\.ko\.xz$/.ko/' "$target/modules.order"
+    depmod -b "$tree" "$kernel_release"
 }
 
-# A program with the shared libraries that it needs.
+make_kernel() {
+    local tree=$stage/modules kernel_tree kernel_release target=$out/$1
+    kernel_tree=$("$here/kernel.sh" --cache "$cache" "$1")
+    kernel_release=$(<"$kernel_tree/release")
+    copy_modules
+    build_modules
+    archive "$tree" >"$stage/modules.cpio"
+    rm -rf "$tree"
+    mkdir -p "$target"
+    cp "$kernel_tree/boot/vmlinuz-$kernel_release" "$target/vmlinuz"
+    echo "$kernel_release" >"$target/release"
+    # The kernel unpacks archives that follow one another.
+    cat "$stage"/{base,modules}.cpio >"$target/initrd-guest.img"
+    cat "$stage"/{base,modules,vusb}.cpio >"$target/initrd.img"
+    echo "guest image: Linux $kernel_release, $(du -m "$target/initrd.img" | cut -f1) MiB," \
+        "without vusb $(du -m "$target/initrd-guest.img" | cut -f1) MiB"
+}
+
+# ---- for all kernels
+
+# A program with the shared libraries that it needs, to $tree.
 copy_program() {
     local file=$1 target=$2 library
-    install -D -m 755 "$file" "$stage/$target"
+    install -D -m 755 "$file" "$tree/$target"
     # A static program, or a script, has none.
     { ldd "$file" 2>/dev/null || true; } | sed -n 's/.*=> \(\/\S*\).*/\1/p; s/^\s*\(\/\S*\) (0x.*/\1/p' | while read -r library; do
-        [[ -e $stage/$library ]] || install -D -m 755 "$library" "$stage/$library"
+        # What the other archive has isn't wanted twice.
+        [[ -e $tree/$library || -e $stage/base/$library ]] || install -D -m 755 "$library" "$tree/$library"
     done
 }
 
 copy_programs() {
     local name source
-    install -D -m 755 /bin/busybox "$stage/bin/busybox"
+    install -D -m 755 /bin/busybox "$tree/bin/busybox"
     for name in $(/bin/busybox --list); do
-        [[ $name == busybox ]] || ln -s busybox "$stage/bin/$name"
+        [[ $name == busybox ]] || ln -s busybox "$tree/bin/$name"
     done
     # kmod's, which knows the binary indexes and module aliases whole.
     copy_program "$(readlink -f "$(command -v modprobe)")" bin/kmod
-    for name in modprobe insmod rmmod lsmod modinfo; do ln -sf kmod "$stage/bin/$name"; done
+    for name in modprobe insmod rmmod lsmod modinfo; do ln -sf kmod "$tree/bin/$name"; done
     for name in "${programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
     for source in "$here"/programs/*.c; do
-        cc -std=gnu11 -O2 -Wall -Wextra -Werror -static -o "$stage/bin/$(basename "${source%.c}")" "$source"
-    done
-    for name in vusbd vusbctl; do
-        [[ -x ${!name} ]] || die "${!name} not found; run make release"
-        copy_program "${!name}" "bin/$name"
-        strip "$stage/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
+        cc -std=gnu11 -O2 -Wall -Wextra -Werror -static -I "$root/kmod-shim/uapi" -pthread \
+            -o "$tree/bin/$(basename "${source%.c}")" "$source"
     done
 }
 
 copy_files() {
-    mkdir -p "$stage"/{dev,proc,sys,run,tmp,etc,root,var/lib/vusb,vusb,vm/cases}
-    install -m 755 "$here/guest/init" "$stage/init"
-    install -m 644 "$here"/guest/*.sh "$stage/vm/"
+    mkdir -p "$tree"/{dev,proc,sys,run,tmp,etc,root,mnt,var/lib/vusb,vusb,vm/cases}
+    install -m 755 "$here/guest/init" "$tree/init"
+    install -m 644 "$here"/guest/*.sh "$tree/vm/"
     local case
-    for case in "$here"/cases/*/guest.sh; do
-        install -D -m 644 "$case" "$stage/vm/cases/$(basename "$(dirname "$case")").sh"
+    for case in "$cases"/*/guest.sh; do
+        install -D -m 644 "$case" "$tree/vm/cases/$(basename "$(dirname "$case")").sh"
     done
+    [[ -z ${VUSB_BENCH_CONF:-} ]] || install -m 644 "$VUSB_BENCH_CONF" "$tree/vm/bench.conf"
     printf 'root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/root:/bin/sh\nbob:x:1001:1001::/root:/bin/sh\n' \
-        >"$stage/etc/passwd"
-    printf 'root:x:0:\nalice:x:1000:\nbob:x:1001:\nvusb:x:900:alice\n' >"$stage/etc/group"
-    echo 'user_allow_other' >"$stage/etc/fuse.conf"
+        >"$tree/etc/passwd"
+    printf 'root:x:0:\nalice:x:1000:\nbob:x:1001:\nvusb:x:900:alice\n' >"$tree/etc/group"
+    echo 'user_allow_other' >"$tree/etc/fuse.conf"
     # Each device node whose module isn't loaded would otherwise be asked for with no modules.devname.
-    ln -sf /proc/mounts "$stage/etc/mtab"
+    ln -sf /proc/mounts "$tree/etc/mtab"
+}
+
+make_base() {
+    local tree=$stage/base
+    mkdir -p "$tree"/{bin,lib64,usr}
+    ln -s bin "$tree/sbin"
+    ln -s ../bin "$tree/usr/bin"
+    ln -s ../bin "$tree/usr/sbin"
+    copy_programs
+    copy_files
+    archive "$tree" >"$stage/base.cpio"
+}
+
+make_vusb() {
+    local tree=$stage/vusb name
+    for name in vusbd vusbctl; do
+        [[ -x ${!name} ]] || die "${!name} not found; run make release"
+        copy_program "${!name}" "bin/$name"
+        strip "$tree/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
+    done
+    archive "$tree" >"$stage/vusb.cpio"
 }
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-chmod 755 "$stage"
-mkdir -p "$cache" "$out" "$stage/bin" "$stage/lib64"
-ln -s bin "$stage/sbin"
-mkdir -p "$stage/usr"
-ln -s ../bin "$stage/usr/bin"
-ln -s ../bin "$stage/usr/sbin"
-
-fetch_kernel
-copy_modules
-copy_programs
-copy_files
-(cd "$stage" && find . -print0 | cpio --null --quiet -o -H newc) >"$out/initrd.img.new"
-mv "$out/initrd.img.new" "$out/initrd.img"
-cp "$kernel_tree/boot/vmlinuz-$kernel_release" "$out/vmlinuz"
-echo "guest image: Linux $kernel_release, $(du -m "$out/initrd.img" | cut -f1) MiB"
+mkdir -p "$cache" "$out"
+make_base
+make_vusb
+for kernel in "${kernels[@]}"; do make_kernel "$kernel"; done

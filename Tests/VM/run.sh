@@ -3,11 +3,12 @@
 #
 # run.sh: boots Debian's kernel in QEMU with vusbd inside, once for each case.
 #
-#   run.sh [--image DIR] [--jobs N] [--list] [CASE…]
+#   run.sh [--image DIR] [--jobs N] [--list] [CASE[@KERNEL]…]
 #
 # A case is a folder in cases/ with a guest half (guest.sh, run by the guest's /init) and, where it needs one, a host
 # half (host.sh: QEMU's arguments, files, and steps that the guest asks for). See README.md. Logs go to out/vm/CASE.log.
-# Without --image the guest image is built first; all cases share it.
+# KERNEL is one of kernel.sh's; a case without it runs on all that it names, by default 6.1. Without --image the guest
+# images are built first; all cases share them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,8 +17,17 @@ logs=$root/out/vm
 image=
 jobs=2
 
-usage() { sed -n '3,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
-list_cases() { (cd "$here/cases" && for case in */guest.sh; do echo "${case%/guest.sh}"; done); }
+usage() { sed -n '3,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+# case_kernels NAME: CASE@KERNEL for each kernel that it runs on, as its host half says.
+case_kernels() (
+    kernels=(6.1)
+    [[ ! -f $here/cases/$1/host.sh ]] || . "$here/cases/$1/host.sh"
+    printf '%s\n' "${kernels[@]/#/$1@}"
+)
+list_cases() {
+    local case
+    for case in "$here"/cases/*/guest.sh; do case_kernels "$(basename "$(dirname "$case")")"; done
+}
 
 selected=()
 while (($#)); do
@@ -30,10 +40,17 @@ while (($#)); do
         *) selected+=("$1"); shift ;;
     esac
 done
-((${#selected[@]})) || mapfile -t selected < <(list_cases)
-for name in "${selected[@]}"; do
-    [[ -f $here/cases/$name/guest.sh ]] || { echo "run.sh: no case $name; see run.sh --list" >&2; exit 2; }
+wanted=("${selected[@]}")
+((${#wanted[@]})) || mapfile -t wanted < <(list_cases)
+selected=()
+for name in "${wanted[@]}"; do
+    [[ -f $here/cases/${name%@*}/guest.sh ]] || { echo "run.sh: no case $name; see run.sh --list" >&2; exit 2; }
+    case $name in
+        *@*) selected+=("$name") ;;
+        *) mapfile -t -O "${#selected[@]}" selected < <(case_kernels "$name") ;;
+    esac
 done
+mapfile -t kernels < <(printf '%s\n' "${selected[@]#*@}" | sort -u)
 
 mkdir -p "$logs"
 work=$(mktemp -d)
@@ -49,7 +66,7 @@ trap 'exit 130' INT TERM
 
 if [[ -z $image ]]; then
     image=$work/image
-    "$here/image.sh" --out "$image" 2>&1 | tee "$logs/image.log" || {
+    "$here/image.sh" --out "$image" "${kernels[@]}" 2>&1 | tee "$logs/image.log" || {
         echo "run.sh: the guest image couldn't be built"
         echo "0 passed, ${#selected[@]} failed"
         exit 1
@@ -70,7 +87,7 @@ running=0
 for name in "${selected[@]}"; do
     ((running < jobs)) || reap
     mkdir "$work/$name"
-    "$here/host/run-case.sh" "$name" "$image" "$work/$name" "$logs/$name.log" &
+    "$here/host/run-case.sh" "$name" "$image" "$work/$name" "$logs/${name%@6.1}.log" &
     runners+=($!)
     running=$((running + 1))
 done

@@ -15,6 +15,14 @@ import VUSBControl
             #expect(guest.fileMode == "0660")
             #expect(try await client.guests() == [guest])
             #expect(try await client.guest("demo") == guest)
+            let machine = GuestSpec(
+                name: "vm1", connector: "qemu", mode: "module", qmp: "/run/vm1/qmp", agent: "/run/vm1/agent",
+                share: "virtiofs:vusb", policy: "on-demand")
+            let declared = try await client.addGuest(machine)
+            #expect([declared.qmp, declared.agent, declared.share] == [machine.qmp, machine.agent, machine.share])
+            #expect([declared.connector, declared.mode, declared.policy] == ["qemu", "module", "on-demand"])
+            try await client.removeGuest("vm1")
+            #expect(try await client.modules() == FakeService.modules)
             let load = try await client.load("demo", LoadRequest(mode: "files", process: 1))
             #expect(load.state == .succeeded)
             #expect(try await client.attach("1-2.3", AttachRequest(guest: "demo")).kind == "attach")

@@ -41,6 +41,15 @@ actor FakeService: ControlService {
         device: "1-2.3", guest: "holder", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
         urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0)
 
+    static let modules = [
+        ModuleInfo(
+            kernelRelease: "6.1.0-56-amd64", vermagic: "6.1.0-56-amd64 SMP preempt mod_unload modversions",
+            version: "0.1", directory: "/srv/modules/a"),
+        ModuleInfo(
+            kernelRelease: "", vermagic: "", version: "", directory: "/srv/modules/b",
+            fault: "vusb_hcd.ko isn't a module"),
+    ]
+
     // MARK: - For tests
 
     func hold(_ holds: Bool = true) { holdsOperations = holds }
@@ -133,16 +142,22 @@ actor FakeService: ControlService {
         guard declared[specification.name] == nil else {
             throw Problem(.conflict, "guest '\(specification.name)' exists already")
         }
+        let isHolder = specification.name == "holder"
+        let channel = ChannelInfo(state: "open", peer: "vusb_hcd 0.1", oneAtATime: true, urbsInFlight: 2)
         let guest = GuestInfo(
             name: specification.name, connector: specification.connector ?? "local",
-            mode: specification.mode ?? "files", state: .unloaded, owner: 0, group: 0,
-            fileMode: specification.fileMode ?? "0600", devices: specification.devices ?? [],
-            declaredBy: "control", attachments: specification.name == "holder" ? [Self.attachment] : [])
+            mode: specification.mode ?? "auto", loadedMode: isHolder ? "module" : nil,
+            policy: specification.policy ?? "manual", qmp: specification.qmp, agent: specification.agent,
+            share: specification.share, channel: isHolder ? channel : nil, state: isHolder ? .loaded : .unloaded,
+            owner: 0, group: 0, fileMode: specification.fileMode ?? "0600", devices: specification.devices ?? [],
+            declaredBy: "control", attachments: isHolder ? [Self.attachment] : [])
         declared[guest.name] = guest
         return guest
     }
 
     func removeGuest(_ name: String) throws(Problem) { declared[try guest(name).name] = nil }
+
+    func modules() -> [ModuleInfo] { Self.modules }
 
     func load(_ guest: String, _ request: LoadRequest) throws(Problem) -> OperationInfo {
         loads.append(request)

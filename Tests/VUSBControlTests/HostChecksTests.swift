@@ -9,7 +9,7 @@ import Testing
 /// What the checks say of made-up hosts.
 @Suite struct HostChecksTests {
     /// A root directory with the files that are named, then thrown away.
-    private static func host(
+    static func host(
         _ files: [String: String], links: [String: String] = [:], probe: Int32 = 0,
         _ body: (HostChecks) throws -> Void
     ) throws {
@@ -36,6 +36,7 @@ import Testing
         "/dev/fuse": "", "/dev/cuse": "", "/proc/filesystems": "nodev\tproc\n\text4\nnodev\tfuse\n",
         "/proc/self/mountinfo": "", "/etc/group": "root:x:0:\nvusb:x:991:ada\n", "/usr/bin/fusermount3": "",
         "/sys/bus/usb/devices/1-1/idVendor": "0525", "/dev/bus/usb/001/002": "", memory: "256\n",
+        "/proc/modules": "usbcore 1 0 - Live 0x0\n", "/proc/sys/kernel/osrelease": "6.1.0-56-amd64\n",
     ]
 
     @Test func hostWithEverythingHasOnlyGoodFindings() throws {
@@ -47,7 +48,7 @@ import Testing
             #expect(
                 findings.map(\.check) == [
                     "fuse-device", "fuse-kernel", "fusermount3", "mount", "group", "cuse", "usb-nodes",
-                    "usbfs-memory", "usb-drivers",
+                    "usbfs-memory", "usb-drivers", "module-usbcore", "module-loading",
                 ])
         }
     }

@@ -113,6 +113,7 @@ import Testing
         let device = DeviceInfo(
             id: "d", source: "s", state: .refused, reason: "r", idVendor: "0000", idProduct: "0000", serial: "s",
             manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment)
+        let channel = ChannelInfo(state: "", peer: "", oneAtATime: false, urbsInFlight: 0)
         let problem = Problem(.failed, "d", remedy: "r", candidates: [])
         let step = OperationInfo.Step(name: "n", atMilliseconds: 0)
         let messages: [(String, any Encodable)] = [
@@ -125,13 +126,22 @@ import Testing
             ("DeviceInfo", device), ("AttachmentInfo", attachment), ("Problem", problem), ("OperationStep", step),
             (
                 "GuestSpec",
-                GuestSpec(name: "", connector: "", mode: "", owner: "", group: "", fileMode: "", devices: [])
+                GuestSpec(
+                    name: "", connector: "", mode: "", qmp: "", agent: "", share: "", policy: "", owner: "", group: "",
+                    fileMode: "", devices: [])
             ),
             (
                 "GuestInfo",
                 GuestInfo(
-                    name: "", connector: "", mode: "", state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
-                    devices: [], declaredBy: "", attachments: [])
+                    name: "", connector: "", mode: "", loadedMode: "", policy: "", qmp: "", agent: "", share: "",
+                    export: "",
+                    channel: channel, state: .failed, reason: "", owner: 0, group: 0, fileMode: "", devices: [],
+                    declaredBy: "", attachments: [])
+            ),
+            ("ChannelInfo", channel),
+            (
+                "ModuleInfo",
+                ModuleInfo(kernelRelease: "", vermagic: "", version: "", directory: "", fault: "")
             ),
             ("LoadRequest", LoadRequest(mode: "", process: 1)), ("AttachRequest", AttachRequest(guest: "")),
             ("ReleaseRequest", ReleaseRequest(deadlineSeconds: 1, onDeadline: .refuse)),
@@ -185,6 +195,8 @@ import Testing
         #expect(try Self.object(schemas, "Mode")["enum"] as? [String] == Rules.modes)
         let spec = try Self.object(schemas, "GuestSpec", "properties")
         #expect(try Self.object(spec, "connector")["enum"] as? [String] == Rules.connectors)
+        #expect(try Self.object(schemas, "Policy")["enum"] as? [String] == Rules.policies)
+        #expect(try Self.object(schemas, "SocketPath")["maxLength"] as? Int == Rules.longestSocketPath)
         #expect(try Self.object(spec, "devices")["maxItems"] as? Int == Rules.mostDevices)
         let text = try Self.object(schemas, "TypeRequest", "properties", "text")
         #expect(text["maxLength"] as? Int == Rules.longestText)
@@ -195,17 +207,46 @@ import Testing
         #expect(try Self.object(wait, "schema")["maximum"] as? Double == Rules.waits.upperBound)
     }
 
+    /// Whether the schema's pattern and length let each of the texts in.
+    private static func verdicts(_ name: String, _ texts: [String]) throws -> [Bool] {
+        let schema = try object(document(), "components", "schemas", name)
+        let text = try #require(schema["pattern"] as? String)
+        // JSON Schema's regular expressions are ECMA-262's, where $ isn't the place before a last newline.
+        let pattern = try NSRegularExpression(pattern: text.dropLast() + (text.hasSuffix("$") ? "\\z" : ""))
+        let longest = schema["maxLength"] as? Int ?? .max
+        return texts.map { text in
+            let range = NSRange(text.startIndex..., in: text)
+            return pattern.firstMatch(in: text, range: range) != nil && text.unicodeScalars.count <= longest
+        }
+    }
+
+    @Test func socketPathsAreThoseOfTheRules() throws {
+        let long = String(repeating: "a", count: 106)
+        let paths = [
+            "", "/", "/a", "a", "a/b", "/a\u{7f}", "/a\n", "\n/a", "/run/vm 1/\u{e9}", "/" + long, "//" + long,
+        ]
+        #expect(try Self.verdicts("SocketPath", paths) == paths.map(Rules.isSocketPath))
+        // The schema has no way to count bytes.
+        #expect(!Rules.isSocketPath("/" + String(repeating: "\u{e9}", count: 54)))
+    }
+
+    @Test func sharesAreThoseOfTheRules() throws {
+        func tag(_ count: Int) -> String { String(repeating: "t", count: count) }
+        let shares = [
+            "", "virtiofs", "virtiofs:", "virtiofs:vusb", "9p:vusb", "nfs:vusb", "host:x", "Virtiofs:x", "9p:-o",
+            "virtiofs:.x", "virtiofs:_x", "9p:a.b-c_D9", "9p:a b", "9p:a:b", "9p:a/b", "9p:\u{e9}", "9p:a\n", " 9p:a",
+            "virtiofs:" + tag(36), "virtiofs:" + tag(37), "9p:" + tag(31), "9p:" + tag(32),
+        ]
+        #expect(try Self.verdicts("Share", shares) == shares.map { Rules.share($0) != nil })
+        #expect(Rules.share("9p:a.b")?.kind == "9p")
+        #expect(Rules.share("9p:a.b")?.tag == "a.b")
+    }
+
     @Test func guestNamePatternIsThatOfTheRules() throws {
-        let schema = try Self.object(Self.document(), "components", "schemas", "GuestName")
-        let pattern = try NSRegularExpression(pattern: try #require(schema["pattern"] as? String))
         let names = [
             "", "a", "0", "-", "a-", "-a", "A", "a.b", "a/b", "..", "a_b", "\u{e9}", "a b", "vm-1",
             String(repeating: "a", count: 63), String(repeating: "a", count: 64),
         ]
-        for name in names {
-            let range = NSRange(name.startIndex..., in: name)
-            let matches = pattern.firstMatch(in: name, range: range) != nil
-            #expect(matches == Rules.isGuestName(name), "\(name)")
-        }
+        #expect(try Self.verdicts("GuestName", names) == names.map(Rules.isGuestName))
     }
 }

@@ -56,7 +56,8 @@ import VUSBControl
         ["frob"], ["load"], ["attach", "1-1"], ["status", "extra"], ["status", "--frob"], ["detach"],
         ["unload", "a", "--deadline", "soon"], ["unload", "a", "--deadline", "-1s"],
         ["unload", "a", "--deadline", "2h"], ["unload", "a", "--on-deadline", "wait"],
-        ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["guest", "frob"], ["load", "a", "--process", "x"],
+        ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["modules", "6.1.0"], ["guest", "add", "--qmp"],
+        ["guest", "frob"], ["load", "a", "--process", "x"],
         ["watch", "--after", "-1"], ["--socket"],
     ])
     func wrongUsageEndsWith2(arguments: [String]) async throws {
@@ -99,7 +100,10 @@ import VUSBControl
             let socket = fixture.socketPath
             let commands = [
                 ["status"], ["devices"], ["guests"], ["guest", "add", "demo", "--device", "1-2.3"],
-                ["load", "demo", "--process", "1"], ["attach", "0525:a4a0:A1", "demo"], ["operations"],
+                ["guest", "add", "vm1", "--connector", "qemu", "--qmp", "/run/vm1/qmp", "--agent", "/run/vm1/agent"]
+                    + ["--share", "virtiofs:vusb", "--policy", "on-demand", "--mode", "module"],
+                ["modules"], ["load", "vm1", "--mode", "module"], ["load", "demo", "--process", "1"],
+                ["attach", "0525:a4a0:A1", "demo"], ["operations"],
                 ["detach", "1-2.3", "--deadline", "500ms", "--cancel"], ["type", "0001:0002", "hi"],
                 ["emulate", "zero"], ["unplug", "emulated:zero-4"], ["unload", "demo"], ["guest", "rm", "demo"],
                 ["doctor"],
@@ -109,7 +113,11 @@ import VUSBControl
                 #expect(run.code == 0, "\(arguments): \(run)")
             }
             #expect(await fixture.service.releases.first == ReleaseRequest(deadlineSeconds: 0.5, onDeadline: .cancel))
-            #expect(await fixture.service.loads == [LoadRequest(process: 1)])
+            #expect(await fixture.service.loads == [LoadRequest(mode: "module"), LoadRequest(process: 1)])
+            let machine = try await fixture.client.guest("vm1")
+            #expect([machine.connector, machine.mode, machine.policy] == ["qemu", "module", "on-demand"])
+            #expect([machine.qmp, machine.agent] == ["/run/vm1/qmp", "/run/vm1/agent"])
+            #expect(machine.share == "virtiofs:vusb")
             #expect(await fixture.service.typed == ["hi"])
         }
     }
@@ -125,6 +133,63 @@ import VUSBControl
                 let devices = try JSONDecoder().decode([DeviceInfo].self, from: Data(run.output.utf8))
                 #expect(devices == expected)
             }
+        }
+    }
+
+    @Test func pathsOfSocketsAreMadeAbsolute() async throws {
+        try await ServerFixture.with { fixture in
+            let arguments = ["guest", "add", "vm1", "--connector", "qemu", "--qmp", "vm1/../qmp"]
+            let run = try await Self.run(arguments, socket: fixture.socketPath)
+            #expect(run.code == 0)
+            let guest = try await fixture.client.guest("vm1")
+            #expect(guest.qmp == FileManager.default.currentDirectoryPath + "/qmp")
+        }
+    }
+
+    @Test func guestsShowHowTheyAreLoadedAndWhatTheirChannelDoes() async throws {
+        try await ServerFixture.with { fixture in
+            let socket = fixture.socketPath
+            #expect(try await Self.run(["guest", "add", "holder", "--policy", "on-demand"], socket: socket).code == 0)
+            let output = try await Self.run(["guests"], socket: socket).output
+            let lines = output.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
+            #expect(lines.first == "GUEST CONNECTOR MODE STATE LOADED AS CHANNEL OWNER FILES HAS DECLARED BY")
+            #expect(lines.last == "holder local auto, on-demand loaded module open, slow 0:0 0600 1-2.3 control")
+        }
+    }
+
+    @Test func modulesShowWhatCannotBeUsedBelowTheTable() async throws {
+        try await ServerFixture.with { fixture in
+            let text = try await Self.run(["modules"], socket: fixture.socketPath).output
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            #expect(lines.count == 5)
+            #expect(lines[1].hasPrefix("6.1.0-56-amd64  0.1 "))
+            #expect(lines[3] == "/srv/modules/b: vusb_hcd.ko isn't a module")
+            let json = try await Self.run(["modules", "--json"], socket: fixture.socketPath).output
+            #expect(try JSONDecoder().decode([ModuleInfo].self, from: Data(json.utf8)) == FakeService.modules)
+        }
+    }
+
+    @Test func percentagesInALogAreOneLineAQuarter() async throws {
+        try await ServerFixture.with { fixture in
+            await fixture.service.hold()
+            #expect(try await Self.run(["guest", "add", "vm1"], socket: fixture.socketPath).code == 0)
+            async let run = Self.run(["load", "vm1"], socket: fixture.socketPath)
+            await fixture.service.untilWaiting(1)
+            for percent in stride(from: 0, through: 100, by: 5) {
+                await fixture.service.addStep("loading vusb_hcd: \(percent) % copied", to: 1)
+            }
+            for step in ["loading b: 60%", "loading b: 70%", "waiting for its hello"] {
+                await fixture.service.addStep(step, to: 1)
+            }
+            await fixture.service.end(1, .succeeded)
+            let steps = try await run.errors.split(separator: "\n").compactMap { $0.split(separator: " (").first }
+            #expect(
+                steps == [
+                    "load vm1: begin", "load vm1: loading vusb_hcd: 0 % copied",
+                    "load vm1: loading vusb_hcd: 25 % copied", "load vm1: loading vusb_hcd: 50 % copied",
+                    "load vm1: loading vusb_hcd: 75 % copied", "load vm1: loading vusb_hcd: 100 % copied",
+                    "load vm1: loading b: 60%", "load vm1: waiting for its hello",
+                ])
         }
     }
 

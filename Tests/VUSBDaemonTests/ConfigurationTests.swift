@@ -4,6 +4,7 @@ import Foundation
 import Testing
 import VUSBControl
 import VUSBCore
+import VUSBVMM
 
 @testable import VUSBDaemon
 
@@ -32,6 +33,7 @@ import VUSBCore
               - disk=/tmp/a.img
             readers: 2
             log-level: debug
+            modules: [/srv/modules, /opt/vusb]
             guests:
               web1:
                 connector: local
@@ -42,16 +44,29 @@ import VUSBCore
                 devices: [1-2, 0525:a4a0, "0525:a4a0:S:1"]
                 load: true
               web2:
+              vm1:
+                connector: qemu
+                mode: module
+                qmp: /run/vm1/qmp
+                agent: /run/vm1/agent
+                share: virtiofs:vusb
+                policy: on-demand
             """, path: "vusb.yaml")
         #expect(configuration.mount == "/srv/vusb")
         #expect(configuration.socketMode == 0o600)
         #expect(configuration.host == false)
         #expect(configuration.emulate == ["zero", "disk=/tmp/a.img"])
         #expect(configuration.readers == 2)
-        #expect(configuration.guests.map(\.specification.name) == ["web1", "web2"])
+        #expect(configuration.guests.map(\.specification.name) == ["web1", "web2", "vm1"])
         #expect(configuration.guests.first?.specification.fileMode == "0660")
         #expect(configuration.guests.first?.specification.devices == ["1-2", "0525:a4a0", "0525:a4a0:S:1"])
-        #expect(configuration.guests.map(\.load) == [true, false])
+        #expect(configuration.guests.map(\.load) == [true, false, false])
+        #expect(configuration.modules == ["/srv/modules", "/opt/vusb"])
+        #expect(
+            configuration.guests.last?.specification
+                == GuestSpec(
+                    name: "vm1", connector: "qemu", mode: "module", qmp: "/run/vm1/qmp", agent: "/run/vm1/agent",
+                    share: "virtiofs:vusb", policy: "on-demand"))
     }
 
     @Test(arguments: ["", "---\n", "# nothing\n", "guests:\n"]) func nothingSaidIsNothingWrong(text: String) throws {
@@ -80,7 +95,7 @@ import VUSBCore
               Web:
                 mode: files
               web2:
-                connector: qemu
+                connector: xen
                 mode: redirect
                 owner: no-such-user
                 group: no-such-group
@@ -92,6 +107,37 @@ import VUSBCore
         #expect(lines == [1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 17])
         #expect(found[2] == "line 3: readers: must be a number from 1 to 64, not '65'")
         #expect(found[6].contains("[a-z0-9][a-z0-9-]{0,62}"))
+    }
+
+    @Test func fieldsOfAMachineAreCheckedEachAndTogetherWithTheirLines() {
+        let found = faults(
+            """
+            modules: [modules, /srv]
+            guests:
+              vm1:
+                connector: qemu
+                mode: module
+                agent: run/agent
+                policy: always
+              vm2:
+                share: nfs:x
+            """)
+        let places = found.map { $0.split(separator: ":").prefix(2).joined(separator: ":") }
+        #expect(
+            places == [
+                "line 1: modules[0]", "line 4: guests.vm1.qmp", "line 6: guests.vm1.agent", "line 7: guests.vm1.policy",
+                "line 9: guests.vm2.share", "line 9: guests.vm2.share",
+            ])
+        #expect(found.dropFirst().first?.contains("-qmp unix:PATH,server=on,wait=off") == true, "\(found)")
+    }
+
+    @Test func modulesAreLookedForWhereTheCommandLineSaysElseTheConfigurationAndThenInTheUsualPlaces() {
+        var options = DaemonOptions()
+        var configuration = Configuration()
+        configuration.modules = ["/srv/modules"]
+        #expect(DaemonSettings(options, configuration).modules == ["/srv/modules"] + ModuleStore.defaultDirectories)
+        options.modules = ["/opt/a", "/opt/../b"]
+        #expect(DaemonSettings(options, configuration).modules == ["/opt/a", "/b"] + ModuleStore.defaultDirectories)
     }
 
     @Test(arguments: ["a: [1", "\ta: 1", "a: b: c", "mount: \"/x", "- a\n- b", "just text"])

@@ -3,7 +3,9 @@
 import Testing
 import VUSBControl
 import VUSBCore
+import VUSBFileSystem
 import VUSBTestSupport
+import VUSBVMM
 
 @testable import VUSBDaemon
 
@@ -13,26 +15,35 @@ import VUSBTestSupport
     @Test(arguments: [UInt64.random(in: 1...UInt64.max), 1, 2, 3]) func invariantsHold(seed: UInt64) async throws {
         print("random sequence with seed \(seed)")
         var random = SplitMix(state: seed)
-        let bench = try await Bench.loaded(
-            [],
-            guests: [
-                GuestSpec(name: "g0", devices: ["0525:0000"]), GuestSpec(name: "g1", devices: ["0525:0001"]),
-                GuestSpec(name: "g2"),
-            ])
+        let machines = [TestMachine("g3"), TestMachine("g4")]
+        let bench = try await Bench(machines: machines)
+        let guests = [
+            GuestSpec(name: "g0", devices: ["0525:0000"]), GuestSpec(name: "g1", devices: ["0525:0001"]),
+            GuestSpec(name: "g2"), Bench.guest("g3", ["0525:0003"]),
+            Bench.guest("g4", ["0525:0004", "0525:0000"], policy: "on-demand"),
+        ]
+        for guest in guests { _ = try await bench.plane.addGuest(guest) }
         var pending: [OperationInfo] = []
         for step in 0..<400 {
             let action = Action.random(&random)
+            let machine = machines[Int.random(in: 0...1, using: &random)]
             if let operation = await carryOut(action, bench, pending, &random) { pending.append(operation) }
+            carryOut(action, on: machine, bench, &random)
             try await check(bench, "seed \(seed), step \(step), \(action)")
             if pending.count > 4 { _ = try await bench.finish(pending.removeFirst()) }
         }
         for operation in pending { _ = try await bench.finish(operation) }
         await bench.close()
+        for guest in await bench.plane.guests() {
+            #expect(guest.state != .loading && guest.state != .draining, "\(guest.name): seed \(seed)")
+        }
         #expect(await bench.plane.devices().allSatisfy { $0.state == .available }, "seed \(seed)")
     }
 
     private enum Action: CaseIterable {
         case plug, unplug, load, unload, attach, detach, cancel, read, answer, fail, mend
+        // Of machines and the modules in them.
+        case off, panicked, reset, start, stop, resume, channel, loader, agent, users, module
 
         static func random(_ random: inout SplitMix) -> Action { allCases.randomElement(using: &random) ?? .plug }
     }
@@ -42,7 +53,7 @@ import VUSBTestSupport
     {
         let number = Int.random(in: 0..<5, using: &random)
         let device = "d\(number)"
-        let guest = "g\(Int.random(in: 0..<3, using: &random))"
+        let guest = "g\(Int.random(in: 0..<5, using: &random))"
         let release = ReleaseRequest(deadlineSeconds: 0, onDeadline: Bool.random(using: &random) ? .cancel : .refuse)
         do {
             switch action {
@@ -58,11 +69,38 @@ import VUSBTestSupport
             case .fail: bench.source.fail(DeviceID(device), with: USBError(.busy, "the host has it"))
             case .mend: bench.source.fail(DeviceID(device), with: nil)
             case .answer: bench.source.backend(DeviceID(device))?.held.first?.complete(data: [1])
+            case .off, .panicked, .reset, .start, .stop, .resume, .channel, .loader, .agent, .users, .module: break
             }
         } catch {
             // Refusals are part of it; that they leave nothing behind is what is checked.
         }
         return nil
+    }
+
+    private func carryOut(_ action: Action, on machine: TestMachine, _ bench: Bench, _ random: inout SplitMix) {
+        let name = machine.name
+        let isBad = Bool.random(using: &random)
+        switch action {
+        case .off: bench.turnOff(machine)
+        case .panicked: bench.turnOff(machine, .panicked)
+        case .start: bench.start(machine)
+        case .stop: bench.monitor.tell(.stopped, name)
+        case .resume: bench.monitor.tell(.resumed, name)
+        case .reset:
+            machine.start()
+            bench.monitor.tell(.reset, name)
+        case .channel: bench.tree.setChannel(name, [.open, .closed, .broken].randomElement(using: &random) ?? .open)
+        case .loader:
+            machine.change { behaviour in
+                behaviour.loadError = isBad ? USBError(.invalid, "no build") : nil
+                behaviour.unloadError = isBad ? USBError(.busy, "in use") : nil
+                behaviour.saysHello = Int.random(in: 0..<4, using: &random) > 0
+            }
+        case .agent: machine.change { $0.agentError = isBad ? USBError(.unsupported, "guest-exec is blocked") : nil }
+        case .users: machine.change { $0.users = isBad ? [[GuestUser(device: "3-1", text: "a mount")], []] : [[]] }
+        case .module: bench.tree.answer(name, isBad ? .no : .yes)
+        case .plug, .unplug, .load, .unload, .attach, .detach, .cancel, .read, .answer, .fail, .mend: break
+        }
     }
 
     private func check(_ bench: Bench, _ place: String) async throws {

@@ -170,3 +170,12 @@ struct NodeTreeTests {
         #expect(rig.names("guests") == ["web1"])
     }
 }
+
+extension NodeTree {
+    /// `struct stat` can't be named in every file.
+    func isChannel(_ node: NodeID, uid: UInt32, gid: UInt32, permissions: UInt32, size: Int) -> Bool {
+        guard let attributes = attributes(of: node) else { return false }
+        return attributes.st_uid == uid && attributes.st_gid == gid && attributes.st_mode & 0o777 == permissions
+            && attributes.st_size == size
+    }
+}

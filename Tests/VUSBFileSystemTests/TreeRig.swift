@@ -25,9 +25,14 @@ struct TreeRig {
     }
 
     @discardableResult
-    func attach(path: String = "1-1", bus: Int = 1, device number: Int = 1, to guest: String = "web1") -> VirtualDevice
-    {
-        let device = SampleDevice.attach(backend, descriptors: record.descriptors)
+    func attach(
+        path: String = "1-1",
+        bus: Int = 1,
+        device number: Int = 1,
+        to guest: String = "web1",
+        backend: ScriptedBackend? = nil
+    ) -> VirtualDevice {
+        let device = SampleDevice.attach(backend ?? self.backend, descriptors: record.descriptors)
         let entry = AttachmentEntry(
             path: path,
             busNumber: bus,

@@ -24,7 +24,7 @@ import VUSBCore
     @Test func aBoundProcessThatEndsIsToldOnceAsOff() async throws {
         let connector = connector()
         let cat = try startCat()
-        try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
+        try await connector.bind("web1", GuestPlace(process: GuestProcess(pid: Int(cat.processIdentifier))))
         #expect(try await connector.guests().map(\.state) == [.running])
 
         kill(cat.processIdentifier, SIGKILL)
@@ -46,7 +46,9 @@ import VUSBCore
         kill(cat.processIdentifier, SIGKILL)
         cat.waitUntilExit()
         let connector = connector()
-        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", process: process) }
+        let error = await #expect(throws: USBError.self) {
+            try await connector.bind("web1", GuestPlace(process: process))
+        }
         #expect(error?.code == .notFound)
         #expect(error?.message.contains("\(process.pid)") == true)
         #expect(try await connector.guests().isEmpty)
@@ -60,13 +62,13 @@ import VUSBCore
         #expect(process.state == .off)
         let connector = connector()
         let stale = process
-        await #expect(throws: USBError.self) { try await connector.bind("web1", process: stale) }
+        await #expect(throws: USBError.self) { try await connector.bind("web1", GuestPlace(process: stale)) }
     }
 
     @Test func anUnboundGuestIsNotToldOfTheEndOfItsProcess() async throws {
         let connector = connector()
         let cat = try startCat()
-        try await connector.bind("web1", process: GuestProcess(pid: Int(cat.processIdentifier)))
+        try await connector.bind("web1", GuestPlace(process: GuestProcess(pid: Int(cat.processIdentifier))))
         await connector.unbind("web1")
         kill(cat.processIdentifier, SIGKILL)
         cat.waitUntilExit()
@@ -77,8 +79,8 @@ import VUSBCore
 
     @Test func aGuestIsBoundOnlyOnce() async throws {
         let connector = connector()
-        try await connector.bind("web1", process: nil)
-        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", process: nil) }
+        try await connector.bind("web1", GuestPlace())
+        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", GuestPlace()) }
         #expect(error?.code == .busy)
         #expect(try await connector.guests() == [VMMGuest(name: "web1", state: .unknown)])
     }
@@ -88,25 +90,37 @@ import VUSBCore
         #expect(error?.code == .notFound)
     }
 
-    @Test func theKernelReleaseIsTheHosts() async throws {
+    @Test(arguments: [
+        GuestPlace(monitorSocket: "/run/web1.qmp"), GuestPlace(agentSocket: "/run/web1.agent"),
+    ])
+    func aGuestWithTheSocketsOfAMachineIsRefused(place: GuestPlace) async throws {
         let connector = connector()
-        try await connector.bind("web1", process: nil)
+        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", place) }
+        #expect(error?.code == .invalid)
+        #expect(error?.remedy?.contains("connector: qemu") == true)
+        #expect(try await connector.guests().isEmpty)
+    }
+
+    @Test func theKernelOfABoundGuestIsTheHosts() async throws {
+        let connector = connector()
+        #expect(connector.modes == [.files, .module])
+        try await connector.bind("web1", GuestPlace())
+        let kernel = try await connector.kernel(of: "web1")
+        #expect(kernel.description == "the host")
         let expected = try String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8)
-        #expect(try await connector.kernelRelease(of: "web1") + "\n" == expected)
-        await #expect(throws: USBError.self) { try await connector.kernelRelease(of: "other") }
+        let found = try await kernel.readFile("/proc/sys/kernel/osrelease", limit: 100)
+        #expect(String(decoding: found, as: UTF8.self) == expected)
+        let error = await #expect(throws: USBError.self) { try await connector.kernel(of: "other") }
+        #expect(error?.code == .notFound)
     }
 
     @Test func whatItCannotDoNamesConnectorAndOperation() async throws {
         let connector = connector()
         let error = await #expect(throws: USBError.self) {
-            try await connector.insmod("web1", module: [], arguments: "")
-        }
-        #expect(error?.code == .unsupported)
-        #expect(error?.message == "connector local has no insmod for guest web1")
-        await #expect(throws: USBError.self) { try await connector.rmmod("web1", module: "vusb_hcd") }
-        await #expect(throws: USBError.self) {
             try await connector.hotplug("web1", port: ControllerPort("1"), socketPath: "/run/x")
         }
+        #expect(error?.code == .unsupported)
+        #expect(error?.message == "connector local has no hotplug for guest web1")
         await #expect(throws: USBError.self) { try await connector.hotunplug("web1", port: ControllerPort("1")) }
     }
 }

@@ -4,3 +4,5 @@
 #include "CVUSBShimsHost.h"
 #include "CVUSBShimsThread.h"
 #include "CVUSBShimsFile.h"
+#include "CVUSBShimsChannel.h"
+#include "CVUSBShimsModule.h"

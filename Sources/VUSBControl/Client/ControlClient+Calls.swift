@@ -39,6 +39,8 @@ extension ControlClient {
 
     package func removeGuest(_ name: String) async throws { try await exchange(.DELETE, Self.path(guest: name)) }
 
+    package func modules() async throws -> [ModuleInfo] { try await call(.GET, "/v1/modules", as: [ModuleInfo].self) }
+
     package func load(_ guest: String, _ request: LoadRequest) async throws -> OperationInfo {
         try await call(.POST, Self.path(guest: guest) + "/load", body: request, as: OperationInfo.self)
     }

@@ -27,7 +27,7 @@ package struct HostChecks: Sendable {
     }
 
     package func findings() -> [Finding] {
-        [fuseDevice(), fuseKernel(), fusermount(), mountState(), socketGroup(), cuse()] + usb()
+        [fuseDevice(), fuseKernel(), fusermount(), mountState(), socketGroup(), cuse()] + usb() + module()
     }
 
     /// statfs(2): a FUSE mount whose server is dead answers ENOTCONN.

@@ -12,6 +12,10 @@ enum DaemonRoutes {
         try Answer.json(await call.service.doctor())
     }
 
+    @Sendable static func modules(_ call: Call) async throws(Problem) -> Response {
+        try Answer.json(await call.service.modules())
+    }
+
     @Sendable static func document(_ call: Call) async throws(Problem) -> Response {
         Response(
             status: .ok, headers: [.contentType: "application/json"],

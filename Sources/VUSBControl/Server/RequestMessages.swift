@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension GuestSpec: RequestMessage {
-    static let fields = ["name", "connector", "mode", "owner", "group", "fileMode", "devices"]
+    static let fields = [
+        "name", "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "fileMode", "devices",
+    ]
 
     func check() throws(Problem) {
         _ = try Rules.guestName(name, "field 'name'")
         try Rules.choice(connector, of: Rules.connectors, "connector")
         try Rules.choice(mode, of: Rules.modes, "mode")
+        try Rules.choice(policy, of: Rules.policies, "policy")
+        try Rules.socketPath(qmp, "qmp")
+        try Rules.socketPath(agent, "agent")
+        try Rules.share(share, "share")
         if let owner { try Rules.account(owner, "owner") }
         if let group { try Rules.account(group, "group") }
         if let fileMode { try Rules.fileMode(fileMode) }

@@ -23,6 +23,7 @@ package enum RouteTable {
         Route(.delete, "/v1/guests/{guest}", GuestRoutes.remove),
         Route(.post, "/v1/guests/{guest}/load", body: .optional, GuestRoutes.load),
         Route(.post, "/v1/guests/{guest}/unload", body: .optional, GuestRoutes.unload),
+        Route(.get, "/v1/modules", DaemonRoutes.modules),
         Route(.get, "/v1/operations", OperationRoutes.list),
         Route(.get, "/v1/operations/{id}", query: ["wait", "after"], OperationRoutes.show),
         Route(.delete, "/v1/operations/{id}", OperationRoutes.cancel),

@@ -14,8 +14,6 @@ package enum Rules {
     static let waits = 0.0...60.0
     /// PID_MAX_LIMIT of Linux.
     static let processes = 1...4_194_304
-    static let connectors = ["local"]
-    static let modes = ["files", "auto"]
 
     /// `^[a-z0-9][a-z0-9-]{0,62}$`: it becomes a directory's name.
     package static func isGuestName(_ name: String) -> Bool {

@@ -16,6 +16,8 @@ struct Configuration: Sendable, Equatable {
     var emulate: [String] = []
     var readers: Int?
     var logLevel: String?
+    /// Directories of builds of the USB module.
+    var modules: [String] = []
     var guests: [ConfiguredGuest] = []
 }
 

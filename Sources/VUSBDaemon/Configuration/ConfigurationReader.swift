@@ -10,11 +10,13 @@ internal import Yams
 struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
-        "guests",
+        "modules", "guests",
     ]
-    private static let guestKeys = ["connector", "mode", "owner", "group", "file-mode", "devices", "load"]
+    private static let guestKeys = [
+        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "devices", "load",
+    ]
     /// What a connector may be called here; the daemon has no others.
-    static let connectors = ["local"]
+    static let connectors = ["local", "qemu"]
 
     private(set) var faults: [ConfigurationFault] = []
 
@@ -42,6 +44,7 @@ struct ConfigurationReader {
         configuration.emulate = emulations(&mapping)
         configuration.socketMode = socketMode(&mapping)
         configuration.logLevel = logLevel(&mapping)
+        configuration.modules = directories("modules", &mapping)
         let guests = mapping.node("guests")?.value
         faults += mapping.faults
         if let guests { configuration.guests = readGuests(guests) }
@@ -85,6 +88,15 @@ struct ConfigurationReader {
         return text
     }
 
+    private func directories(_ name: String, _ mapping: inout YAMLMapping) -> [String] {
+        let entries = mapping.strings(name) ?? []
+        for entry in entries where !entry.text.hasPrefix("/") || entry.text.utf8.contains(0) {
+            mapping.fault(
+                "\(name)[\(entry.index)]", entry.line, "must be an absolute path, not \(quoted(entry.text))")
+        }
+        return entries.map(\.text)
+    }
+
     // MARK: - Guests
 
     private mutating func readGuests(_ node: Node) -> [ConfiguredGuest] {
@@ -108,6 +120,10 @@ struct ConfigurationReader {
             name: name,
             connector: mapping.string("connector"),
             mode: mapping.string("mode"),
+            qmp: mapping.string("qmp"),
+            agent: mapping.string("agent"),
+            share: mapping.string("share"),
+            policy: mapping.string("policy"),
             owner: mapping.string("owner"),
             group: mapping.string("group"),
             fileMode: mapping.string("file-mode"),
@@ -128,6 +144,14 @@ struct ConfigurationReader {
         }
         check("connector") { () throws(Problem) in _ = try fields.connector(guest.connector, among: Self.connectors) }
         check("mode") { () throws(Problem) in _ = try fields.mode(guest.mode) }
+        check("qmp") { () throws(Problem) in _ = try fields.qmp(guest.qmp) }
+        check("agent") { () throws(Problem) in _ = try fields.agent(guest.agent) }
+        check("share") { () throws(Problem) in _ = try fields.share(guest.share) }
+        check("policy") { () throws(Problem) in _ = try fields.policy(guest.policy) }
+        if let wrong = fields.combination(guest) {
+            let line = mapping.node(wrong.field)?.line ?? mapping.node("connector")?.line
+            faults.append(fault(wrong.problem, line, mapping.key(wrong.field)))
+        }
         check("owner") { () throws(Problem) in _ = try fields.owner(guest.owner) }
         check("group") { () throws(Problem) in _ = try fields.group(guest.group) }
         check("file-mode") { () throws(Problem) in _ = try fields.fileMode(guest.fileMode) }

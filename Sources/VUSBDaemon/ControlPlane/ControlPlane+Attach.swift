@@ -9,28 +9,44 @@ extension ControlPlane {
         try checkRunning()
         let id = try deviceRegistry.resolve(name)
         let guest = try guestRegistry.find(guestName)
-        try checkTakesDevices(guest)
+        guard guest.definition.policy == .onDemand, guest.state != .loaded, guest.state != .waiting else {
+            try checkTakesDevices(guest)
+            try checkFree(id)
+            return beginAttach(id, to: guestName, byHand: true)
+        }
         try checkFree(id)
-        return beginAttach(id, to: guestName, byHand: true)
+        return try beginAttachOnDemand(id, to: guest)
     }
 
     /// The device is free and the guest loaded: both were checked without letting go of the actor.
     func beginAttach(_ id: DeviceID, to guest: String, byHand: Bool) -> OperationInfo {
         let operation = begin(.attach, guest: guest, device: id)
+        reserve(id, for: guest, operation)
+        return run(operation) { (plane, operation) async throws(Problem) in
+            try await plane.attach(id, to: guest, byHand: byHand, operation: operation)
+        }
+    }
+
+    /// From here on others keep off the device.
+    func reserve(_ id: DeviceID, for guest: String, _ operation: Int) {
         deviceRegistry[id]?.holder = .attaching(operation: operation, guest: guest)
         showHost(id)
-        return run(operation) { (plane, operation) async throws(Problem) in
-            let attachment: Attachment
-            do throws(Problem) {
-                attachment = try await plane.open(id, for: guest, operation: operation)
-            } catch {
-                plane.emit(.attachFailed, guest: guest, device: id, detail: error.detail)
-                throw error
-            }
-            plane.change(guest) { $0.noteAttached(attachment.record, byHand: byHand) }
-            await plane.persist()
-            return attachment.info
+    }
+
+    /// Gives a device that is reserved to a guest that is loaded.
+    func attach(
+        _ id: DeviceID, to guest: String, byHand: Bool, operation: Int
+    ) async throws(Problem) -> AttachmentInfo {
+        let attachment: Attachment
+        do throws(Problem) {
+            attachment = try await open(id, for: guest, operation: operation)
+        } catch {
+            emit(.attachFailed, guest: guest, device: id, detail: error.detail)
+            throw error
         }
+        change(guest) { $0.noteAttached(attachment.record, byHand: byHand) }
+        await persist()
+        return attachment.info
     }
 
     /// Opens a device that is marked as being attached, and publishes it in the guest's directory. On a failure all is
@@ -47,7 +63,7 @@ extension ControlPlane {
             opened = try await source.open(record)
         } catch {
             settle(id)
-            try checkCancelled(operation)
+            try checkGoing(guest, operation)
             throw Problem(error, while: doing)
         }
         do {
@@ -64,7 +80,7 @@ extension ControlPlane {
         _ record: DeviceRecord, _ opened: OpenedDevice, to guest: String, operation: Int
     ) throws(Problem) -> Attachment {
         let id = record.id
-        try checkCancelled(operation)
+        try checkGoing(guest, operation)
         guard deviceRegistry[id]?.hasLeft == false else {
             throw Problem(
                 .notFound,
@@ -100,7 +116,7 @@ extension ControlPlane {
 
     // MARK: - Whether it may be
 
-    private func checkTakesDevices(_ guest: GuestEntry) throws(Problem) {
+    func checkTakesDevices(_ guest: GuestEntry) throws(Problem) {
         let name = guest.definition.name
         switch guest.state {
         case .loaded: return
@@ -112,6 +128,8 @@ extension ControlPlane {
                 .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "load it again")
         case .unloaded, .failed:
             throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "load it first: vusbctl load \(name)")
+        case .waiting:
+            throw Problem(.conflict, "the machine of guest \(name) is off", remedy: "start it")
         }
     }
 

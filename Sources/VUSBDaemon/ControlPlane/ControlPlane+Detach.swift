@@ -19,9 +19,10 @@ extension ControlPlane {
         let operation = begin(.detach, guest: attachment.guest, device: id)
         mark([attachment], by: operation)
         return run(operation) { (plane, operation) async throws(Problem) in
-            try await plane.takeBack([attachment], release, operation: operation)
+            try await plane.takeBack([attachment], from: attachment.guest, release, operation: operation)
             plane.change(attachment.guest) { $0.noteDetached(attachment.record) }
             await plane.persist()
+            plane.noteLoss(of: attachment.guest)
             return nil
         }
     }
@@ -36,9 +37,16 @@ extension ControlPlane {
 
     /// Drains devices that are marked as being detached, then takes them back; or leaves all as it was and throws
     /// `busy` or `cancelled`.
-    func takeBack(_ attachments: [Attachment], _ release: Release, operation: Int) async throws(Problem) {
+    func takeBack(
+        _ attachments: [Attachment], from guest: String, _ release: Release, operation: Int
+    ) async throws(Problem) {
+        if guestRegistry[guest]?.hasModule == true {
+            try await letGo(attachments, by: guest, release, operation: operation)
+            // What the guest hasn't ended by now it never will.
+            return await cut(attachments, operation: operation)
+        }
         operationLog.step(operation, "draining")
-        let stuck = await drain(attachments, for: release.deadline)
+        let stuck = await drain(attachments, of: guest, for: release.deadline)
         if Task.isCancelled {
             restore(attachments)
             throw Self.cancelled(operation)
@@ -54,6 +62,24 @@ extension ControlPlane {
         await giveBack(attachments, operation: operation)
     }
 
+    /// Takes back devices that nobody is to use any more, whatever is in flight.
+    func cut(_ attachments: [Attachment], operation: Int) async {
+        let stuck = await shielded { await self.drain(attachments, for: .zero) }
+        await cancelInFlight(attachments.filter { stuck[$0.record.id] != nil }, operation: operation)
+        await giveBack(attachments, operation: operation)
+    }
+
+    /// As the other `drain`; for a guest that is gone nobody waits.
+    private func drain(_ attachments: [Attachment], of guest: String, for limit: Duration) async -> [DeviceID: Int] {
+        let answer = await ask(guest, for: limit + .seconds(1)) { () async throws(USBError) in
+            await self.drain(attachments, for: limit)
+        }
+        if case .success(let stuck) = answer { return stuck }
+        for attachment in attachments { attachment.device.stopAdmitting() }
+        let counts = attachments.map { ($0.record.id, $0.device.inFlight) }
+        return Dictionary(counts.filter { $0.1 > 0 }) { first, _ in first }
+    }
+
     /// URBs in flight at the deadline, by device; those without any aren't in it.
     func drain(_ attachments: [Attachment], for limit: Duration) async -> [DeviceID: Int] {
         await withTaskGroup(of: (DeviceID, Int).self) { group in
@@ -67,7 +93,7 @@ extension ControlPlane {
     }
 
     /// Exactly as before, but for devices that were unplugged meanwhile.
-    private func restore(_ attachments: [Attachment]) {
+    func restore(_ attachments: [Attachment]) {
         for attachment in attachments {
             let id = attachment.record.id
             guard deviceRegistry[id]?.hasLeft == false else {
@@ -80,7 +106,7 @@ extension ControlPlane {
         }
     }
 
-    private func refusal(_ attachment: Attachment, inFlight: Int, _ release: Release) -> Problem {
+    func refusal(_ attachment: Attachment, inFlight: Int, _ release: Release) -> Problem {
         let id = attachment.record.id
         let handles = tree.openHandles(path: attachment.path, of: attachment.guest)
         let detail =
@@ -102,13 +128,14 @@ extension ControlPlane {
     }
 
     private func cancelInFlight(_ attachments: [Attachment], operation: Int) async {
-        guard !attachments.isEmpty else { return }
+        guard let guest = attachments.first?.guest else { return }
         operationLog.step(operation, "cancelling")
         for attachment in attachments { attachment.device.cancelAll() }
+        let grace = guestRegistry[guest]?.isGone == true ? Release.graceOfGone : Release.graceAfterCancel
         await withTaskGroup(of: Void.self) { group in
             for attachment in attachments {
                 // What doesn't come back by then is ended by the close.
-                group.addTask { _ = await attachment.device.waitUntilIdle(for: Release.graceAfterCancel) }
+                group.addTask { _ = await attachment.device.waitUntilIdle(for: grace) }
             }
         }
     }

@@ -14,13 +14,26 @@ extension ControlPlane {
         try guestRegistry.add(GuestEntry(definition, declaredBy: declaration, numbers: numbers))
         tree.addGuest(definition.name, access: definition.access)
         tree.setGuestState(definition.name, GuestEntry.State.unloaded.guestText)
+        if definition.isExported { export(definition.name) }
         emit(.guestAdded, guest: definition.name, detail: "declared by \(declaration.rawValue)")
     }
 
     func undeclare(_ name: String) throws(Problem) {
+        let isExported = guestRegistry[name]?.definition.isExported == true
         try guestRegistry.remove(name)
+        if isExported { exports.remove(name) }
         tree.removeGuest(name)
+        channelNews[name] = nil
         emit(.guestRemoved, guest: name)
+    }
+
+    /// Its machine can still be given the directory itself: the guest is there all the same.
+    private func export(_ name: String) {
+        do {
+            try exports.publish(name)
+        } catch {
+            logger.warning("guest can't be exported", metadata: ["guest": "\(name)", "error": "\(error)"])
+        }
     }
 
     /// Declares the configuration's guests and those that were saved, and loads those that are to be. Returns when
@@ -29,6 +42,8 @@ extension ControlPlane {
         let memories = saved.memories
         for guest in configured { adopt(guest.specification, by: .configuration, memories) }
         for guest in saved.guests where guestRegistry[guest.name] == nil { adopt(guest, by: .control, memories) }
+        exports.removeAll(except: Set(guestRegistry.sorted.filter(\.definition.isExported).map(\.definition.name)))
+        for brought in saved.modules ?? [] { change(brought.guest) { $0.modules = brought.loaded } }
         for loaded in saved.loaded {
             let order = guestRegistry.nextLoad()
             change(loaded.guest) { guest in
@@ -40,10 +55,36 @@ extension ControlPlane {
         }
         var running = saved.loaded.compactMap(reload)
         for guest in configured where guest.load && guestRegistry[guest.specification.name]?.state == .unloaded {
-            running.append(beginLoad(guest.specification.name, process: nil).id)
+            if let operation = loadConfigured(guest.specification.name) { running.append(operation) }
         }
-        for operation in running { await ended(operation) }
+        for operation in running { await settled(operation) }
         for loaded in saved.loaded { tellOfMissing(loaded) }
+        for guest in guestRegistry.sorted {
+            noteLoss(of: guest.definition.name)
+            if guest.isLoadedOnDemand { demandAll(for: guest.definition.name) }
+        }
+    }
+
+    /// Returns when the operation has ended. One that waits for a machine to boot goes on alone: others wait for vusbd.
+    private func settled(_ operation: Int) async {
+        guard let name = operationLog[operation]?.info.guest, guestRegistry[name]?.loadedMode == .module else {
+            return await ended(operation)
+        }
+        await wait(for: operation, seconds: Self.longestRestore, afterSteps: nil)
+    }
+
+    /// Seconds that vusbd's own readiness waits for a guest in mode `module`.
+    private static let longestRestore = 20.0
+
+    private func loadConfigured(_ name: String) -> Int? {
+        guard let guest = guestRegistry[name] else { return nil }
+        do {
+            let mode = try mode(of: guest, asked: nil)
+            return beginLoad(name, LoadPlan(origin: .restore, mode: mode, modulesBefore: guest.modules)).id
+        } catch {
+            setState(.failed(reason: error.detail), of: name)
+            return nil
+        }
     }
 
     /// A guest that is loaded again without a device that it had: somebody should know why.
@@ -84,12 +125,29 @@ extension ControlPlane {
 
     /// Nil where there is no such guest, or its process has ended.
     private func reload(_ loaded: SavedState.Loaded) -> Int? {
-        guard guestRegistry[loaded.guest] != nil else { return nil }
+        guard let guest = guestRegistry[loaded.guest] else { return nil }
         if let process = loaded.process, process.state == .off {
             change(loaded.guest) { $0.noteUnloaded() }
             emit(.guestLife, guest: loaded.guest, detail: "process \(process.pid) ended while vusbd didn't run")
             return nil
         }
-        return beginLoad(loaded.guest, process: loaded.process).id
+        do {
+            let mode = try modeAgain(of: guest, loaded.mode)
+            let plan = LoadPlan(
+                origin: .restore, mode: mode, process: loaded.process, modulesBefore: guest.modules)
+            return beginLoad(loaded.guest, plan).id
+        } catch {
+            setState(.failed(reason: error.detail), of: loaded.guest)
+            return nil
+        }
+    }
+
+    /// The mode that it was loaded in, unless its declaration was changed so that it can't be any more.
+    private func modeAgain(of guest: GuestEntry, _ before: String?) throws(Problem) -> GuestMode {
+        do {
+            return try mode(of: guest, asked: before)
+        } catch {
+            return try mode(of: guest, asked: nil)
+        }
     }
 }

@@ -9,43 +9,62 @@ extension ControlPlane {
     func load(_ name: String, _ request: LoadRequest) throws(Problem) -> OperationInfo {
         try checkRunning()
         let guest = try guestRegistry.find(name)
-        // Only whether there is such a mode: connectors have one each so far.
-        _ = try mode(of: guest, asked: request.mode)
+        let mode = try mode(of: guest, asked: request.mode)
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
-        return beginLoad(name, process: process)
+        let plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        return beginLoad(name, plan)
     }
 
-    func beginLoad(_ name: String, process: GuestProcess?) -> OperationInfo {
-        let operation = begin(.load, guest: name, device: nil)
+    func beginLoad(_ name: String, _ plan: LoadPlan) -> OperationInfo {
+        let operation = begin(plan.device == nil ? .load : .attach, guest: name, device: plan.device)
+        if let id = plan.device { reserve(id, for: name, operation) }
+        markLoading(name, plan, operation)
+        return run(operation) { (plane, operation) async throws(Problem) in
+            try await plane.load(name, plan, operation: operation)
+        }
+    }
+
+    /// From here on others keep off the guest.
+    func markLoading(_ name: String, _ plan: LoadPlan, _ operation: Int) {
         let order = guestRegistry.nextLoad()
         change(name) { guest in
-            guest.process = process
+            guest.process = plan.process
+            guest.loadedMode = plan.mode
+            guest.isGone = false
+            guest.silence = nil
             if guest.loadOrder == 0 || !guest.keepsLoaded { guest.loadOrder = order }
         }
         setState(.loading(operation: operation), of: name)
-        return run(operation) { (plane, operation) async throws(Problem) in
-            do throws(Problem) {
-                try await plane.bringUp(name, process: process, operation: operation)
-            } catch {
-                await plane.undoLoad(name, because: error, operation: operation)
-                throw error
-            }
-            return nil
+    }
+
+    /// Loads a guest that is marked as being loaded; on a failure all is undone.
+    func load(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> AttachmentInfo? {
+        do throws(Problem) {
+            return try await bringUp(name, plan, operation: operation)?.info
+        } catch {
+            await undoLoad(name, plan, because: error, operation: operation)
+            throw error
         }
     }
 
-    private func bringUp(_ name: String, process: GuestProcess?, operation: Int) async throws(Problem) {
-        guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else { return }
-        do {
-            try await connector.bind(name, process: process)
-        } catch {
-            throw Problem(error, while: "load of guest \(name)")
+    /// - Returns: the device that it was loaded for.
+    private func bringUp(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
+        try await bind(name, operation: operation)
+        if plan.mode == .module || plan.waitsForMachine {
+            try await checkMachine(of: name, plan, operation: operation)
+            // Waiting isn't a failure where nobody asked for more.
+            if guestRegistry[name]?.isGone == true, plan.device == nil {
+                await suspend(name)
+                operationLog.step(operation, "its machine is off: it's loaded when that is back")
+                return nil
+            }
         }
-        operationLog.step(operation, "bound")
-        try checkCancelled(operation)
+        try checkGoing(name, operation)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, "published")
+        if plan.mode == .module { try await bringUpModule(name, plan, operation: operation) }
+        let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
         // From here to the end of the function nothing else runs: what comes now is offered as to any loaded guest.
         change(name) { $0.keepsLoaded = true }
@@ -53,6 +72,47 @@ extension ControlPlane {
         setState(.loaded, of: name)
         offerAll(to: name)
         await persist()
+        return first
+    }
+
+    private func bind(_ name: String, operation: Int) async throws(Problem) {
+        guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else {
+            throw Problem(.notFound, "no guest \(name)")
+        }
+        if guest.isBound { return }
+        do {
+            try await connector.bind(name, guest.definition.place(process: guest.process))
+        } catch {
+            throw Problem(error, while: "load of guest \(name)")
+        }
+        change(name) { $0.isBound = true }
+        operationLog.step(operation, "bound")
+        try checkCancelled(operation)
+    }
+
+    /// - Throws: for a load that somebody asked for; the others are marked as gone, and wait.
+    private func checkMachine(of name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
+        guard await !isUp(name, within: tools.times.monitor) else { return }
+        try checkGoing(name, operation)
+        if plan.waitsForMachine { change(name) { $0.isGone = true } }
+        if plan.waitsForMachine, plan.device == nil { return }
+        throw Problem(
+            .unavailable,
+            "the machine of guest \(name) is off, paused, or out of reach",
+            remedy: "start it, and see that its QMP socket is the one that the guest's declaration names"
+        )
+    }
+
+    private func attachFirst(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
+        guard let id = plan.device else { return nil }
+        do {
+            let attachment = try await open(id, for: name, operation: operation)
+            change(name) { $0.noteAttached(attachment.record, byHand: plan.byHand) }
+            return attachment
+        } catch {
+            emit(.attachFailed, guest: name, device: id, detail: error.detail)
+            throw error
+        }
     }
 
     /// Attaches one device after the other. One that can't be had is told of, and doesn't keep the guest down.
@@ -66,12 +126,12 @@ extension ControlPlane {
                 let attachment = try await open(id, for: name, operation: operation)
                 change(name) { $0.noteAttached(attachment.record, byHand: false) }
             } catch {
-                try checkCancelled(operation)
+                try checkGoing(name, operation)
                 operationLog.step(operation, "\(id) not attached: \(error.detail)")
                 emit(.attachFailed, guest: name, device: id, detail: error.detail)
             }
         }
-        try checkCancelled(operation)
+        try checkGoing(name, operation)
     }
 
     private func nextDevice(for name: String, operation: Int, tried: inout Set<DeviceID>) -> DeviceID? {
@@ -87,25 +147,61 @@ extension ControlPlane {
     }
 
     /// Leaves nothing of a load that failed or was cancelled.
-    private func undoLoad(_ name: String, because problem: Problem, operation: Int) async {
+    private func undoLoad(_ name: String, _ plan: LoadPlan, because problem: Problem, operation: Int) async {
+        if let id = plan.device, case .attaching(operation, _)? = deviceRegistry[id]?.holder { settle(id) }
         let attachments = attached(to: name)
         mark(attachments, by: operation)
-        // Whatever is still in flight is cancelled below.
-        _ = await shielded { await self.drain(attachments, for: .zero) }
-        await giveBack(attachments, operation: operation)
-        await takeDown(name)
-        if problem.code != .cancelled {
-            setState(.failed(reason: problem.detail), of: name)
+        await withdraw(attachments, from: name, orderly: false, operation: operation)
+        await cut(attachments, operation: operation)
+        // What was there before this load stays: a restart that fails must not take a working module away.
+        if guestRegistry[name]?.modules != plan.modulesBefore,
+            let failure = await removeModules(from: name, operation: operation)
+        {
+            tellOfLeftovers(in: name, because: failure, operation: operation)
         }
+        await settleFailure(of: name, plan, because: problem)
+        await persist()
+    }
+
+    private func settleFailure(of name: String, _ plan: LoadPlan, because problem: Problem) async {
+        let returns = plan.waitsForMachine && problem.code != .cancelled
+        if returns, guestRegistry[name]?.isGone == true { return await suspend(name) }
+        guard returns, plan.waitsForBoot, guestRegistry[name]?.isBound == true else {
+            await takeDown(name)
+            if problem.code != .cancelled { setState(.failed(reason: problem.detail), of: name) }
+            return
+        }
+        // Its next start, or vusbd's, may go better: it's watched further on.
+        hide(name)
+        change(name) { $0.keepsLoaded = true }
+        setState(.failed(reason: problem.detail), of: name)
+    }
+
+    /// The guest's machine is off: it has nothing, and is watched for its return.
+    func suspend(_ name: String) async {
+        hide(name)
+        change(name) { guest in
+            guest.keepsLoaded = true
+            guest.isGone = true
+        }
+        setState(.waiting, of: name)
         await persist()
     }
 
     /// The end of every unload: the directory vanishes and nobody watches the guest.
     func takeDown(_ name: String) async {
-        tree.setGuestPublished(name, false)
-        if let guest = guestRegistry[name] { await connectors[guest.definition.connector]?.unbind(name) }
-        change(name) { $0.noteUnloaded() }
+        hide(name)
+        if let guest = guestRegistry[name], guest.isBound { await connectors[guest.definition.connector]?.unbind(name) }
+        change(name) { guest in
+            guest.isBound = false
+            guest.noteUnloaded()
+        }
         setState(.unloaded, of: name)
+    }
+
+    func hide(_ name: String) {
+        if guestRegistry[name]?.loadedMode == .module { tree.closeChannel(of: name) }
+        tree.setGuestPublished(name, false)
     }
 
     /// Devices that the guest has and that nobody takes away just now.
@@ -120,7 +216,7 @@ extension ControlPlane {
     private func checkLoadable(_ guest: GuestEntry) throws(Problem) {
         let name = guest.definition.name
         switch guest.state {
-        case .unloaded, .failed: return
+        case .unloaded, .failed, .waiting: return
         case .loaded:
             throw Problem(.conflict, "guest \(name) is loaded already", remedy: "unload it first to load it anew")
         case .loading(let operation):
@@ -132,18 +228,9 @@ extension ControlPlane {
         }
     }
 
-    private func mode(of guest: GuestEntry, asked: String?) throws(Problem) -> GuestMode {
-        let name = guest.definition.name
+    func mode(of guest: GuestEntry, asked: String?) throws(Problem) -> GuestMode {
         let modes = connectors[guest.definition.connector]?.modes ?? []
-        let wanted = try asked.map { (text) throws(Problem) in try GuestFields(guest: name).mode(text) }
-        guard let mode = wanted ?? guest.definition.mode ?? modes.first, modes.contains(mode) else {
-            throw Problem(
-                .conflict,
-                "connector \(guest.definition.connector) has no such mode for guest \(name)",
-                remedy: "load it with mode auto, or one of \(modes.map(\.rawValue).joined(separator: ", "))"
-            )
-        }
-        return mode
+        return try guest.definition.mode(asked: asked, among: modes)
     }
 
     private static func process(_ pid: Int, of guest: String) throws(Problem) -> GuestProcess {

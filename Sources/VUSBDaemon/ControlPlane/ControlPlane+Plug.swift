@@ -96,6 +96,7 @@ extension ControlPlane {
         Task {
             await attachment.device.close()
             self.settle(id)
+            self.noteLoss(of: attachment.guest)
         }
     }
 
@@ -120,7 +121,7 @@ extension ControlPlane {
     /// Gives a free device to the guest that is to have it.
     private func offer(_ id: DeviceID) {
         guard phase == .running, let entry = deviceRegistry[id], case .free = entry.holder else { return }
-        guard let guest = guestRegistry.taker(of: entry.record) else { return }
+        guard let guest = guestRegistry.taker(of: entry.record) else { return demand(entry.record) }
         // Nobody asked for it, so nobody waits: a failure is told of as an event.
         _ = beginAttach(id, to: guest, byHand: false)
     }

@@ -107,17 +107,27 @@ extension ControlPlane: ControlService {
     // MARK: - Guests
 
     func guests() -> [GuestInfo] {
-        guestRegistry.sorted.map { $0.info(attachments: deviceRegistry.attachments(of: $0.definition.name)) }
+        guestRegistry.sorted.map(info)
     }
 
     func guest(_ name: String) throws(Problem) -> GuestInfo {
-        try guestRegistry.find(name).info(attachments: deviceRegistry.attachments(of: name))
+        info(try guestRegistry.find(name))
+    }
+
+    private func info(_ guest: GuestEntry) -> GuestInfo {
+        let name = guest.definition.name
+        return guest.info(
+            attachments: deviceRegistry.attachments(of: name),
+            channel: tree.channelStatus(of: name),
+            export: exports.path(of: name)
+        )
     }
 
     func addGuest(_ specification: GuestSpec) async throws(Problem) -> GuestInfo {
         try checkRunning()
         try declare(specification, by: .control)
         let info = try guest(specification.name)
+        demandAll(for: specification.name)
         await persist()
         return info
     }
@@ -169,6 +179,7 @@ extension ControlPlane: ControlService {
 
     func doctor() async -> [Finding] {
         let own = sourceFindings() + refusalFindings() + busyFindings() + obstacleFindings()
-        return await own + store.findings() + checks()
+        let builds = VUSBControl.HostChecks(mount: facts.mount).moduleBuilds(await modules())
+        return await own + guestFindings() + store.findings() + checks() + [builds]
     }
 }

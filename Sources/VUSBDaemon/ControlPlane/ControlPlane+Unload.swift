@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Logging
 internal import VUSBControl
 internal import VUSBCore
-internal import VUSBVMM
 
 /// A guest loses USB, because somebody asked for it or because it has ended.
 extension ControlPlane {
@@ -14,31 +12,64 @@ extension ControlPlane {
         return beginUnload(name, release)
     }
 
-    private func beginUnload(_ name: String, _ release: Release) -> OperationInfo {
+    enum UnloadCause: Sendable {
+        case asked
+        /// It was loaded on demand and has no device any more.
+        case idle
+        /// Its machine went off.
+        case gone
+    }
+
+    func beginUnload(_ name: String, _ release: Release, because cause: UnloadCause = .asked) -> OperationInfo {
         let operation = begin(.unload, guest: name, device: nil)
         let attachments = attached(to: name)
+        let before = guestRegistry[name]?.state ?? .loaded
+        let waits = cause == .gone && guestRegistry[name]?.mayReturn == true
         mark(attachments, by: operation)
+        change(name) { $0.silence = nil }
         setState(.draining(operation: operation), of: name)
         return run(operation) { (plane, operation) async throws(Problem) in
             do throws(Problem) {
-                try await plane.takeBack(attachments, release, operation: operation)
+                try await plane.takeBack(attachments, from: name, release, operation: operation)
+                plane.operationLog.setCancellable(operation, false)
+                // Where it's only the monitor that was lost, the module is there yet when it's found again.
+                if !waits { try await plane.takeOut(of: name, release, operation: operation) }
             } catch {
-                plane.setState(.loaded, of: name)
-                // What came while it drained found no loaded guest.
-                plane.offerAll(to: name)
+                plane.setState(before, of: name)
+                // What came while it drained found no loaded guest, and what was taken back is its own yet.
+                if before == .loaded { plane.offerAll(to: name) }
                 throw error
             }
-            await plane.takeDown(name)
-            plane.operationLog.step(operation, "unpublished")
-            await plane.persist()
+            await plane.finishUnload(of: name, waits: waits, operation: operation)
+            if cause == .idle { plane.demandAll(for: name) }
             return nil
         }
+    }
+
+    private func finishUnload(of name: String, waits: Bool, operation: Int) async {
+        guard waits else {
+            await takeDown(name)
+            operationLog.step(operation, "unpublished")
+            return await persist()
+        }
+        await suspend(name)
+        operationLog.step(operation, "its machine is off: it's loaded again when that is back")
+    }
+
+    /// Its devices are the host's again; now the module.
+    /// - Throws: why it couldn't be taken out, where that is for the guest to mend.
+    private func takeOut(of name: String, _ release: Release, operation: Int) async throws(Problem) {
+        guard let failure = await removeModules(from: name, operation: operation) else { return }
+        tellOfLeftovers(in: name, because: failure, operation: operation)
+        guard release.onDeadline == .refuse, failure.code == .busy else { return }
+        throw Problem(failure, while: "unload of guest \(name)")
     }
 
     private func checkUnloadable(_ guest: GuestEntry) throws(Problem) {
         let name = guest.definition.name
         switch guest.state {
-        case .loaded: break
+        case .loaded, .waiting: break
+        case .failed where guest.isUnloadable: break
         case .unloaded, .failed:
             throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "there is nothing to unload")
         case .loading(let operation):
@@ -54,53 +85,5 @@ extension ControlPlane {
         for entry in deviceRegistry.entries.values where entry.guest == name && entry.operation != nil {
             try checkNotChanging(entry)
         }
-    }
-
-    /// The operation that is at work on the guest or one of its devices.
-    private func busyOperation(of name: String) -> Int? {
-        switch guestRegistry[name]?.state {
-        case .loading(let operation), .draining(let operation): operation
-        case .unloaded, .loaded, .failed, nil:
-            deviceRegistry.entries.values.first { $0.guest == name && $0.operation != nil }?.operation
-        }
-    }
-
-    // MARK: - What connectors tell
-
-    func listen(to connector: any VMMConnector) {
-        let stream = connector.events()
-        pumps.append(
-            Task {
-                for await event in stream { self.handle(event, from: connector) }
-            }
-        )
-    }
-
-    private func handle(_ event: VMMEvent, from connector: any VMMConnector) {
-        emit(.guestLife, guest: event.guest, detail: event.detail ?? event.kind.rawValue)
-        switch event.kind {
-        case .resumed, .stopped, .reset: break
-        // Not awaited: one guest's slow end must not keep the others' waiting.
-        case .off, .panicked: Task { await self.cleanUp(after: event.guest, connector) }
-        }
-    }
-
-    /// The guest has ended: what it held is taken back, whatever is in flight.
-    private func cleanUp(after name: String, _ connector: any VMMConnector) async {
-        while let operation = busyOperation(of: name) {
-            if operationLog[operation]?.isCancellable == true { operationLog[operation]?.task?.cancel() }
-            await ended(operation)
-        }
-        do {
-            // An event from before it was loaded anew must not take the new one down.
-            let now = try await connector.guests().first { $0.name == name }
-            guard phase == .running, now?.state == .off, guestRegistry[name]?.state == .loaded else { return }
-        } catch {
-            logger.error("guest's state is unknown", metadata: ["guest": "\(name)", "error": "\(error)"])
-            return
-        }
-        guard busyOperation(of: name) == nil else { return await cleanUp(after: name, connector) }
-        // Nobody asked for it, so nobody waits: the operation logs how it ends.
-        _ = beginUnload(name, .forced)
     }
 }

@@ -40,6 +40,14 @@ actor ControlPlane {
     var failedSources: [String: USBError] = [:]
     var pumps: [Task<Void, Never>] = []
     var stopDrain: Task<[DeviceID: Int], Never>?
+    var guestCalls = GuestCalls()
+    /// Opened by a hello, for the load that waits for it.
+    var helloGates: [String: Gate] = [:]
+    /// Opened by whatever is heard of a guest's machine.
+    var machineGates: [String: Gate] = [:]
+    var channelNews: [String: EventAllowance] = [:]
+    /// Until a guest that is loaded on demand, and has no device any more, is unloaded.
+    var idleTimers: [String: Task<Void, Never>] = [:]
     private var revision: UInt64 = 0
 
     let tree: any GuestTree
@@ -47,9 +55,11 @@ actor ControlPlane {
     let connectors: [String: any VMMConnector]
     let store: any StateKeeper
     let pool: BufferPool
+    let tools: ModuleTools
     let facts: Facts
     let logger: Logger
     let began = ContinuousClock.now
+    let exports: any GuestExporting
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
@@ -65,15 +75,19 @@ actor ControlPlane {
         self.connectors = Dictionary(connectors.map { ($0.name, $0) }) { first, _ in first }
         self.store = store
         pool = surroundings.pool
+        tools = surroundings.tools
         facts = surroundings.facts
         logger = surroundings.logger
         checks = surroundings.checks
+        exports = surroundings.exports
     }
 
     struct Surroundings: Sendable {
         var pool: BufferPool
         var facts: Facts
         var logger: Logger
+        var tools: ModuleTools
+        var exports: any GuestExporting
         var checks: @Sendable () async -> [Finding] = { [] }
     }
 

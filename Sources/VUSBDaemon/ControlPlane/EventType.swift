@@ -16,6 +16,10 @@ enum EventType: String, Sendable {
     case guestState = "guest-state"
     /// Its monitor or process says so: resumed, stopped, off, panicked, reset.
     case guestLife = "guest-life"
+    /// The channel to its module was opened, closed or broken, or is slow.
+    case guestChannel = "guest-channel"
+    /// Something that vusbd brought into the guest couldn't be taken out.
+    case guestLeftover = "guest-leftover"
     case operation
 
     /// Whether the guest itself may read it in its `events` file: only what is about itself and names nothing of the
@@ -24,7 +28,7 @@ enum EventType: String, Sendable {
         switch self {
         case .attached, .detached, .detachRefused, .guestState: true
         case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .guestAdded, .guestRemoved,
-            .guestLife,
+            .guestLife, .guestChannel, .guestLeftover,
             .operation:
             false
         }

@@ -4,7 +4,7 @@ internal import VUSBCore
 internal import VUSBFileSystem
 
 /// What the control plane shows of itself under /vusb: `NodeTree`, or a test's record of it. None of its methods
-/// blocks or calls back.
+/// blocks or calls back; those that wait for a guest are `async` and bounded.
 protocol GuestTree: Sendable {
     func setHostDevice(_ record: DeviceRecord, state: String, guest: String?)
     func removeHostDevice(_ id: DeviceID)
@@ -16,6 +16,15 @@ protocol GuestTree: Sendable {
     func attach(_ attachment: Attachment)
     func detach(path: String, from guest: String)
     func openHandles(path: String, of guest: String) -> Int
+
+    // The channel to a guest's module: Channel.md.
+    func openChannel(of guest: String)
+    func closeChannel(of guest: String)
+    func channelStatus(of guest: String) -> HCDChannelStatus?
+    func channelEvents() -> AsyncStream<HCDChannelEvent>
+    func quiesce(path: String?, of guest: String, for limit: Duration) async -> Bool
+    func resume(path: String?, of guest: String)
+    func withdraw(path: String, from guest: String, orderly: Bool, for limit: Duration) async -> Bool
 }
 
 extension NodeTree: GuestTree {

@@ -8,11 +8,16 @@ struct Release: Sendable {
     /// How long cancelled URBs may take to come back before their device is closed under them.
     static let graceAfterCancel = Duration.seconds(5)
 
+    /// The same for a guest that is gone.
+    static let graceOfGone = Duration.seconds(1)
+
     var deadline: Duration
     var onDeadline: ReleaseRequest.OnDeadline
 
     /// The guest is gone: nobody waits for its URBs any more.
     static let forced = Release(deadline: .milliseconds(500), onDeadline: .cancel)
+    /// The guest has no device any more.
+    static let idle = Release(deadline: .seconds(5), onDeadline: .refuse)
 
     init(deadline: Duration, onDeadline: ReleaseRequest.OnDeadline) {
         self.deadline = deadline

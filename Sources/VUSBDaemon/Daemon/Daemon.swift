@@ -77,7 +77,7 @@ package struct Daemon: Sendable {
         tree: NodeTree, front: FileSystemFront, saved: SavedState, _ stateFile: StateFile
     ) async -> Result<Void, any Error> {
         let emulation = EmulationSource()
-        let connectors: [any VMMConnector] = [LocalConnector(logger: logger)]
+        let connectors: [any VMMConnector] = [LocalConnector(logger: logger), QEMUConnector(logger: logger)]
         let plane = ControlPlane(
             tree: tree,
             emulator: emulation,
@@ -108,6 +108,7 @@ package struct Daemon: Sendable {
     ) async -> Result<Void, any Error> {
         do {
             for connector in connectors { await plane.listen(to: connector) }
+            await plane.listenToChannels()
             for source in sources { await start(source, plane) }
             for specification in settings.emulate { _ = try await plane.plugIn(specification) }
             try await services(plane, front, saved).run()
@@ -185,6 +186,8 @@ package struct Daemon: Sendable {
                 imageDirectory: settings.images
             ),
             logger: logger,
+            tools: ModuleTools(store: ModuleStore(directories: settings.modules)),
+            exports: GuestExports(root: settings.exports, mount: mount),
             // The mount is this process's own: it must not ask itself.
             checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() }
         )

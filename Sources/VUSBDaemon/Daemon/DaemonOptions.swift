@@ -12,6 +12,7 @@ package struct DaemonOptions: Sendable {
     package var noHost = false
     package var readers: Int?
     package var logLevel: Logger.Level?
+    package var modules: [String] = []
 
     package init() {}
 }

@@ -4,6 +4,7 @@ internal import Foundation
 package import Logging
 internal import VUSBCore
 internal import VUSBEmulation
+internal import VUSBVMM
 
 /// Command line, configuration and defaults in one: what the daemon runs with.
 package struct DaemonSettings: Sendable {
@@ -11,12 +12,16 @@ package struct DaemonSettings: Sendable {
     package var socket: String
     package var socketGroup: String
     package var socketMode: UInt32
+    /// The directory in which machines' exporters find their guests' directories: beside the socket.
+    package var exports: String
     package var state: String
     package var images: String
     package var host: Bool
     package var emulate: [String]
     package var readers: Int
     package var logLevel: Logger.Level
+    /// Where builds of the USB module are looked for: those that were named, then the usual places.
+    package var modules: [String]
     var guests: [ConfiguredGuest]
 
     /// Reads the configuration and checks all, before anything is touched. The command line overrides.
@@ -39,12 +44,15 @@ package struct DaemonSettings: Sendable {
         socket = Self.absolute(options.socket ?? configuration.socket ?? "/run/vusb/vusb.sock")
         socketGroup = configuration.socketGroup ?? "vusb"
         socketMode = UInt32(configuration.socketMode ?? 0o660)
+        exports = URL(fileURLWithPath: socket).deletingLastPathComponent().path + "/exports"
         self.state = state
         images = configuration.images ?? state + "/images"
         host = options.noHost ? false : configuration.host ?? true
         emulate = options.emulate.isEmpty ? configuration.emulate : options.emulate
         readers = options.readers ?? configuration.readers ?? 1
         logLevel = options.logLevel ?? configuration.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
+        let named = options.modules.isEmpty ? configuration.modules : options.modules
+        modules = named.map(Self.absolute) + ModuleStore.defaultDirectories
         guests = configuration.guests
     }
 

@@ -9,8 +9,10 @@ struct GuestDefinition: Sendable {
     /// As it was written.
     var specification: GuestSpec
     var connector: String
-    /// Nil for `auto`: the best that its connector has.
+    /// Nil for `auto`: the best that its connector and its declaration have.
     var mode: GuestMode?
+    var machine: GuestMachine?
+    var policy: GuestPolicy
     var access: GuestAccess
     var devices: [DeviceSelector]
 
@@ -24,12 +26,14 @@ struct GuestDefinition: Sendable {
         let fields = GuestFields(guest: specification.name)
         connector = try fields.connector(specification.connector, among: connectors)
         mode = try fields.mode(specification.mode)
+        policy = try fields.policy(specification.policy)
         devices = try fields.devices(specification.devices ?? [])
         access = GuestAccess(
             uid: try fields.owner(specification.owner),
             gid: try fields.group(specification.group),
             fileMode: try fields.fileMode(specification.fileMode)
         )
+        machine = try fields.machine(specification)
     }
 
     var fileModeText: String {
@@ -40,70 +44,20 @@ struct GuestDefinition: Sendable {
     var modeText: String { mode?.rawValue ?? "auto" }
 }
 
-/// Checks the fields of one guest's declaration.
-struct GuestFields {
-    let guest: String
+/// When a guest is loaded and unloaded.
+enum GuestPolicy: String, Sendable, CaseIterable {
+    /// When somebody says so.
+    case manual
+    /// With the first device that it's given, and with the last.
+    case onDemand = "on-demand"
+}
 
-    func connector(_ text: String?, among connectors: [String]) throws(Problem) -> String {
-        let name = text ?? "local"
-        guard connectors.contains(name) else {
-            throw malformed("connector", name, "one of \(connectors.sorted().joined(separator: ", "))")
-        }
-        return name
-    }
-
-    func mode(_ text: String?) throws(Problem) -> GuestMode? {
-        guard let text, text != "auto" else { return nil }
-        guard let mode = GuestMode(rawValue: text) else {
-            throw malformed("mode", text, "auto or \(GuestMode.allCases.map(\.rawValue).joined(separator: ", "))")
-        }
-        return mode
-    }
-
-    func owner(_ text: String?) throws(Problem) -> UInt32 {
-        guard let text else { return 0 }
-        guard let id = HostAccounts.user(text) else {
-            throw malformed("owner", text, "a user of this host, by name or number")
-        }
-        return id
-    }
-
-    func group(_ text: String?) throws(Problem) -> UInt32 {
-        guard let text else { return 0 }
-        guard let id = HostAccounts.group(text) else {
-            throw malformed("group", text, "a group of this host, by name or number")
-        }
-        return id
-    }
-
-    func fileMode(_ text: String?) throws(Problem) -> UInt16 {
-        guard let text else { return 0o600 }
-        let isOctal = (3...4).contains(text.utf8.count) && text.utf8.allSatisfy { (0x30...0x37).contains($0) }
-        guard isOctal, let mode = UInt16(text, radix: 8), mode <= 0o777 else {
-            throw malformed("fileMode", text, "permission bits in octal, such as 0660")
-        }
-        return mode
-    }
-
-    func devices(_ texts: [String]) throws(Problem) -> [DeviceSelector] {
-        guard texts.count <= Rules.mostDevices else {
-            throw Problem(
-                .malformed,
-                "guest \(guest) lists \(texts.count) devices",
-                remedy: "list at most \(Rules.mostDevices)"
-            )
-        }
-        var selectors: [DeviceSelector] = []
-        for text in texts {
-            guard let selector = DeviceSelector(text) else {
-                throw malformed("devices", text, "device ids such as 1-2, VID:PID or VID:PID:SERIAL")
-            }
-            if !selectors.contains(selector) { selectors.append(selector) }
-        }
-        return selectors
-    }
-
-    private func malformed(_ field: String, _ value: String, _ allowed: String) -> Problem {
-        Problem(.malformed, "\(quoted(value)) is no \(field) for guest \(guest)", remedy: "give \(allowed)")
-    }
+/// How a virtual machine is reached: what a guest's declaration says of it.
+struct GuestMachine: Sendable, Equatable {
+    /// The path of QEMU's QMP socket.
+    var qmp: String
+    /// The path of the guest agent's socket.
+    var agent: String?
+    /// How the machine sees its directory of /vusb; it's mounted at the share's path where it isn't yet.
+    var share: GuestShare?
 }

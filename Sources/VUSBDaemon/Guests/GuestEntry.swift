@@ -13,6 +13,16 @@ struct GuestEntry: Sendable {
         case loaded
         case draining(operation: Int)
         case failed(reason: String)
+        /// It was loaded and its machine is off: it's loaded again when that is back.
+        case waiting
+
+        /// The one that is at work on it.
+        var operation: Int? {
+            switch self {
+            case .loading(let operation), .draining(let operation): operation
+            case .unloaded, .loaded, .failed, .waiting: nil
+            }
+        }
 
         /// As the control interface and the log say it.
         var text: String {
@@ -22,6 +32,7 @@ struct GuestEntry: Sendable {
             case .loaded: "loaded"
             case .draining: "draining"
             case .failed(let reason): "failed: " + reason
+            case .waiting: "waiting"
             }
         }
 
@@ -37,6 +48,7 @@ struct GuestEntry: Sendable {
             case .loaded: .loaded
             case .draining: .draining
             case .failed: .failed
+            case .waiting: .waiting
             }
         }
     }
@@ -57,6 +69,16 @@ struct GuestEntry: Sendable {
     let declaredBy: Declaration
     var state = State.unloaded
     var process: GuestProcess?
+    /// What it's loaded in, or to be loaded again in; nil while it's neither.
+    var loadedMode: GuestMode?
+    /// What vusbd brought into its kernel and hasn't taken out yet; outlives an unload that couldn't.
+    var modules: LoadedModules?
+    /// Its connector watches it.
+    var isBound = false
+    /// Its machine or process ended since it was last loaded: nobody waits for it or calls into it any more.
+    var isGone = false
+    /// It couldn't be asked anything during the unload that is under way.
+    var silence: USBError?
     var numbers: GuestNumbers
     /// It's to be loaded: what is restored after a restart.
     var keepsLoaded = false
@@ -110,18 +132,51 @@ struct GuestEntry: Sendable {
     mutating func noteUnloaded() {
         state = .unloaded
         process = nil
+        loadedMode = nil
         keepsLoaded = false
         held = []
         released = []
     }
 
-    func info(attachments: [Attachment]) -> GuestInfo {
+    /// Whether an `unload` has something to do.
+    var isUnloadable: Bool {
+        switch state {
+        case .loaded, .waiting: true
+        case .failed: keepsLoaded
+        case .unloaded, .loading, .draining: false
+        }
+    }
+
+    /// Whether the next device that it's given loads it.
+    var isLoadedOnDemand: Bool {
+        guard definition.policy == .onDemand else { return false }
+        switch state {
+        case .unloaded, .failed: return true
+        case .loading, .loaded, .draining, .waiting: return false
+        }
+    }
+
+    /// Whether its devices are given to it through the module in its kernel, and that can be spoken to.
+    var hasModule: Bool { loadedMode == .module && !isGone }
+
+    /// Whether it may come back once it's off: a process never does.
+    var mayReturn: Bool { process == nil }
+
+    /// - Parameter export: where its exporter is to look, if it has one.
+    func info(attachments: [Attachment], channel: HCDChannelStatus?, export: String) -> GuestInfo {
         var reason: String?
         if case .failed(let why) = state { reason = why }
         return GuestInfo(
             name: definition.name,
             connector: definition.connector,
             mode: definition.modeText,
+            loadedMode: shownMode?.rawValue,
+            policy: definition.policy.rawValue,
+            qmp: definition.specification.qmp,
+            agent: definition.specification.agent,
+            share: definition.specification.share,
+            export: definition.isExported ? export : nil,
+            channel: loadedMode == .module ? Self.info(channel ?? HCDChannelStatus(state: .closed)) : nil,
             state: state.info,
             reason: reason,
             owner: Int(definition.access.uid),
@@ -130,6 +185,22 @@ struct GuestEntry: Sendable {
             devices: definition.devices.map(\.description),
             declaredBy: declaredBy.rawValue,
             attachments: attachments.map(\.info)
+        )
+    }
+
+    private var shownMode: GuestMode? {
+        switch state {
+        case .loaded, .draining: loadedMode
+        case .unloaded, .loading, .failed, .waiting: nil
+        }
+    }
+
+    private static func info(_ channel: HCDChannelStatus) -> ChannelInfo {
+        ChannelInfo(
+            state: channel.state.rawValue,
+            peer: channel.peer,
+            oneAtATime: channel.isOneAtATime,
+            urbsInFlight: channel.urbsInFlight
         )
     }
 }

@@ -46,8 +46,9 @@ struct GuestRegistry: Sendable {
             )
         }
         switch entry.state {
-        case .unloaded, .failed: entries[name] = nil
-        case .loading, .loaded, .draining:
+        case .unloaded: entries[name] = nil
+        case .failed where !entry.isUnloadable: entries[name] = nil
+        case .loading, .loaded, .draining, .failed, .waiting:
             throw Problem(
                 .conflict, "guest \(name) is \(entry.state.text)", remedy: "unload it first: vusbctl unload \(name)")
         }
@@ -68,6 +69,15 @@ struct GuestRegistry: Sendable {
             return leftMisses == right.misses(record) ? left.loadOrder < right.loadOrder : leftMisses
         }
         return first?.state == .loaded ? first?.definition.name : nil
+    }
+
+    /// The guest that is loaded by being given the device: of those with the policy `on-demand` that list it the first
+    /// by name. Nil where another guest has, or is to have, the better claim.
+    func demander(of record: DeviceRecord) -> String? {
+        guard !entries.values.contains(where: { ($0.state == .loaded || $0.keepsLoaded) && $0.wants(record) }) else {
+            return nil
+        }
+        return sorted.first { $0.isLoadedOnDemand && $0.lists(record) }?.definition.name
     }
 
     /// Whether a guest that is yet to be loaded again had the device.

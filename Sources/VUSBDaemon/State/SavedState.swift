@@ -8,8 +8,17 @@ struct SavedState: Codable, Sendable, Equatable {
     struct Loaded: Codable, Sendable, Equatable {
         var guest: String
         var process: GuestProcess?
+        /// A `GuestMode`; absent in files that were written before there were several.
+        var mode: String?
         var held: [GuestEntry.Held]
         var released: [DeviceIdentity]
+    }
+
+    /// What vusbd brought into a guest's kernel and hasn't taken out: it's found again after a restart, also where the
+    /// load had not ended.
+    struct Modules: Codable, Sendable, Equatable {
+        var guest: String
+        var loaded: LoadedModules
     }
 
     /// The numbers that a guest has or had a device under.
@@ -24,6 +33,8 @@ struct SavedState: Codable, Sendable, Equatable {
     /// In the order in which they were loaded.
     var loaded: [Loaded] = []
     var numbers: [Number] = []
+    /// Absent in files that were written before there were any.
+    var modules: [Modules]?
 
     init() {}
 
@@ -34,10 +45,15 @@ struct SavedState: Codable, Sendable, Equatable {
             Loaded(
                 guest: entry.definition.name,
                 process: entry.process,
+                mode: entry.loadedMode?.rawValue,
                 held: entry.held,
                 released: entry.released
             )
         }
+        let brought = entries.compactMap { entry in
+            entry.modules.map { Modules(guest: entry.definition.name, loaded: $0) }
+        }
+        modules = brought.isEmpty ? nil : brought
         numbers = entries.flatMap { entry in
             entry.numbers.memories.map { memory in
                 Number(

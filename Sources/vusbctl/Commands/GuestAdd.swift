@@ -1,22 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
+import FoundationEssentials
 import VUSBControl
 
 struct GuestAdd: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "add", abstract: "Declares a guest. It's loaded with 'vusbctl load'.")
+        commandName: "add",
+        abstract: "Declares a guest. It's loaded with 'vusbctl load'.",
+        discussion: """
+            A virtual machine is declared with --connector qemu and --qmp. To load the USB module in it, it also needs \
+            --agent and --share.
+            """)
 
     @OptionGroup var common: CommonOptions
 
     @Argument(help: "1 to 63 of a-z, 0-9 and -, not beginning with -.")
     var name: String
 
-    @Option(help: "How vusbd reaches the guest. Default: local, a process or container on this host.")
+    @Option(
+        help: "How vusbd reaches the guest: local, a process or container on this host, or qemu. Default: local.",
+        completion: .list(Rules.connectors))
     var connector: String?
 
-    @Option(help: "files or auto.")
+    @Option(
+        help: "files, module or auto. Default: auto, the best that there is: with qemu module, else files.",
+        completion: .list(Rules.modes))
     var mode: String?
+
+    @Option(
+        help: ArgumentHelp("QEMU's QMP socket (-qmp unix:PATH,server=on,wait=off).", valueName: "path"),
+        completion: .file())
+    var qmp: String?
+
+    @Option(
+        help: ArgumentHelp("The socket of the machine's guest agent.", valueName: "path"), completion: .file())
+    var agent: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "How the machine sees /vusb/guests/NAME: virtiofs:TAG or 9p:TAG.", valueName: "kind:tag"))
+    var share: String?
+
+    @Option(
+        help: "manual, or on-demand: loaded with its first device, unloaded with its last. Default: manual.",
+        completion: .list(Rules.policies))
+    var policy: String?
 
     @Option(help: "The user that owns the guest's files, by name or number. Default: root.")
     var owner: String?
@@ -34,11 +63,18 @@ struct GuestAdd: AsyncParsableCommand {
 
     func run() async throws {
         let specification = GuestSpec(
-            name: name, connector: connector, mode: mode, owner: owner, group: group, fileMode: fileMode,
+            name: name, connector: connector, mode: mode, qmp: qmp.map(Self.absolute), agent: agent.map(Self.absolute),
+            share: share, policy: policy, owner: owner, group: group, fileMode: fileMode,
             devices: devices.isEmpty ? nil : devices)
         try await common.run { client in
             let guest = try await client.addGuest(specification)
-            if common.json { try Output.json(guest) }
+            if common.json { return try Output.json(guest) }
+            if let export = guest.export { Output.print("export \(export)") }
         }
+    }
+
+    /// The daemon has another working directory.
+    private static func absolute(_ path: String) -> String {
+        path.isEmpty ? path : URL(fileURLWithPath: path).standardizedFileURL.path
     }
 }

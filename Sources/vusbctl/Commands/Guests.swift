@@ -16,14 +16,22 @@ struct Guests: AsyncParsableCommand {
     }
 
     private static func text(_ guests: [GuestInfo]) -> String {
-        var table = Table("GUEST", "CONNECTOR", "MODE", "STATE", "OWNER", "FILES", "HAS", "DECLARED BY")
+        var table = Table(
+            "GUEST", "CONNECTOR", "MODE", "STATE", "LOADED AS", "CHANNEL", "OWNER", "FILES", "HAS", "DECLARED BY")
         for guest in guests {
             let held = guest.attachments.map(\.device).joined(separator: " ")
+            let mode = guest.policy == "manual" ? guest.mode : "\(guest.mode), \(guest.policy)"
             table.add(
-                guest.name, guest.connector, guest.mode, guest.state.rawValue, "\(guest.owner):\(guest.group)",
-                guest.fileMode, held, guest.declaredBy)
+                guest.name, guest.connector, mode, guest.state.rawValue, guest.loadedMode,
+                guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode, held,
+                guest.declaredBy)
         }
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }
         return ([table.text] + (reasons.isEmpty ? [] : [""]) + reasons).joined(separator: "\n")
+    }
+
+    /// One that's slow is told of by `doctor`, with what to change.
+    private static func text(_ channel: ChannelInfo) -> String {
+        channel.oneAtATime ? channel.state + ", slow" : channel.state
     }
 }

@@ -5,14 +5,19 @@ import VUSBControl
 
 struct Load: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Brings USB up in a guest, with the devices that it's to have.")
+        abstract: "Brings USB up in a guest, with the devices that it's to have.",
+        discussion: """
+            In mode files its files appear. In mode module the USB module is copied into the guest and loaded there, and \
+            the guest's own drivers bind to its devices; nothing is forced, and what fails is undone.
+            """)
 
     @OptionGroup var common: CommonOptions
 
     @Argument(help: "The guest's name.")
     var guest: String
 
-    @Option(help: "files or auto. Default: as the guest was declared.")
+    @Option(
+        help: "files, module or auto. Default: as the guest was declared.", completion: .list(Rules.modes))
     var mode: String?
 
     @Option(help: "The guest is this process: when it ends, the guest is unloaded.")

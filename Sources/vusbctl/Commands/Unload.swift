@@ -5,7 +5,11 @@ import VUSBControl
 
 struct Unload: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Takes USB down in a guest and gives its devices back.")
+        abstract: "Takes USB down in a guest and gives its devices back.",
+        discussion: """
+            In mode module the guest's own users of its devices, such as mounted file systems, are looked for first; \
+            while there are any, nothing is taken and they are named.
+            """)
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var release: ReleaseOptions

@@ -59,6 +59,16 @@ fails_with() {
     echo "$fails_output" | grep -qw "$fails_errno" || fail "$*: said '$fails_output', expected $fails_errno"
 }
 
+# serial_port NAME: the node of a virtio serial port. Without udev nobody names them; the names come with a message from
+# the host, after the port.
+serial_port() {
+    for serial_port in /sys/class/virtio-ports/*; do
+        [ "$(cat "$serial_port/name" 2>/dev/null)" = "$1" ] || continue
+        [ -c "/dev/${serial_port##*/}" ] && echo "/dev/${serial_port##*/}" && return
+    done
+    return 1
+}
+
 # ---- devices on this kernel
 
 # usb_device VID PID: the bus-port path of the device.
@@ -173,6 +183,151 @@ lend() {
 }
 
 idle() { vusbctl status --json | jq -e '.urbsInFlight == 0'; }
+
+# ---- a guest of a vusbd elsewhere
+
+# start_agent [OPTION…]: the guest agent, so that vusbd can load the module.
+start_agent() {
+    eventually 10 serial_port org.qemu.guest_agent.0
+    mkdir -p /run/qemu-ga
+    qemu-ga --method=virtio-serial --path="$(serial_port org.qemu.guest_agent.0)" --statedir=/run/qemu-ga \
+        --pidfile=/run/qemu-ga/pid "$@" >/tmp/agent.log 2>&1 8>&- &
+    agent_pid=$!
+}
+stop_agent() {
+    kill "$agent_pid"
+    ending "$agent_pid"
+}
+
+# usb_drivers: the kernel's drivers for the emulated devices; a guest with udev has them loaded when a device comes.
+# usb-storage would look at a new disk only after a second.
+usb_drivers() {
+    modprobe usb_storage delay_use=0
+    modprobe -a sd_mod cdc_acm usbhid hid_generic evdev vfat ext4
+}
+
+# ctl ARG…: vusbctl on the host; refused_by_host REGEXP ARG…: it must fail, and say that.
+ctl() { host ctl "$@"; }
+refused_by_host() {
+    refused_text=$1
+    shift
+    refused_output=$(host refused "$@") || exit 1
+    echo "$refused_output" | grep -qiE "$refused_text" || fail "vusbctl $*: said '$refused_output', expected '$refused_text'"
+    note "refused as it must be: $refused_output"
+}
+
+is_module_loaded() { [ -d /sys/module/vusb_hcd ]; }
+no_module_loaded() { ! is_module_loaded && [ ! -d /sys/module/vusb_channel ]; }
+
+# our_device VID PID: the bus-port path of a device that hangs on a root hub of vusb_hcd; gone_from_us: there is none.
+our_device() {
+    for usb_directory in /sys/bus/usb/devices/*; do
+        [ "$(cat "$usb_directory/idVendor" 2>/dev/null)" = "$1" ] || continue
+        [ "$(cat "$usb_directory/idProduct" 2>/dev/null)" = "$2" ] || continue
+        case $(readlink -f "$usb_directory") in
+            */vusb_hcd*) echo "${usb_directory##*/}" && return 0 ;;
+        esac
+    done
+    return 1
+}
+gone_from_us() { ! our_device "$1" "$2"; }
+
+# wait_our_device VID PID: waits for it and its node, prints its path.
+wait_our_device() {
+    eventually 30 our_device "$1" "$2"
+    wait_id=$(our_device "$1" "$2")
+    eventually 10 usb_node "$wait_id"
+    echo "$wait_id"
+}
+
+# ---- drivers' views of the emulated devices
+
+# disk_of PATH: the block device of a USB disk, its name in /dev.
+disk_of() {
+    for disk_directory in /sys/block/sd*; do
+        readlink -f "$disk_directory" | grep -q "/$1/" || continue
+        [ "$(cat "$disk_directory/size")" -gt 0 ] && [ -b "/dev/${disk_directory##*/}" ] || continue
+        echo "${disk_directory##*/}" && return 0
+    done
+    return 1
+}
+wait_disk() {
+    eventually 30 disk_of "$1"
+    disk_of "$1"
+}
+
+# wait_tty PATH: the node of a CDC-ACM adapter, without echo or line editing.
+tty_of() {
+    for tty_directory in /sys/class/tty/ttyACM*; do
+        readlink -f "$tty_directory" | grep -q "/$1/" || continue
+        [ -c "/dev/${tty_directory##*/}" ] && echo "/dev/${tty_directory##*/}" && return 0
+    done
+    return 1
+}
+wait_tty() {
+    eventually 30 tty_of "$1"
+    stty -F "$(tty_of "$1")" raw -echo -echoe -echok || fail "stty of $(tty_of "$1")"
+    tty_of "$1"
+}
+
+# wait_input PATH: the event node of a keyboard.
+input_of() {
+    for input_directory in /sys/class/input/event*; do
+        readlink -f "$input_directory" | grep -q "/$1/" || continue
+        [ -c "/dev/input/${input_directory##*/}" ] && echo "/dev/input/${input_directory##*/}" && return 0
+    done
+    return 1
+}
+wait_input() {
+    eventually 30 input_of "$1"
+    input_of "$1"
+}
+
+# serial_echo TTY BYTES: as many bytes through an adapter that sends back what it gets; they must be the same.
+serial_echo() {
+    head -c "$2" /dev/urandom >/tmp/echo.sent
+    head -c "$2" <"$1" >/tmp/echo.got 2>/tmp/echo.error &
+    serial_reader=$!
+    cat /tmp/echo.sent >"$1" || fail "writing to $1"
+    ending $serial_reader || fail "reading from $1: $(cat /tmp/echo.error)"
+    cmp /tmp/echo.sent /tmp/echo.got || fail "$1 returned something else"
+}
+
+# read_keys NODE: keeps what an event node says in /tmp/keys, until stop_keys. Returns when it listens: usbhid drops
+# what comes while it opens a keyboard.
+read_keys() {
+    cat "$1" >/tmp/keys 2>/tmp/keys.error 8>&- &
+    keys_reader=$!
+    eventually 10 grep -q evdev_read /proc/$keys_reader/wchan
+}
+stop_keys() {
+    kill "$keys_reader"
+    wait "$keys_reader"
+}
+# were_typed CODES: whether just these keys were pressed (linux/input-event-codes.h, each with a space behind). Records
+# of an event node have 24 bytes, of which the last 8 are type, code and value.
+were_typed() {
+    [ "$(od -An -v -t u2 -w24 /tmp/keys | awk '$9 == 1 && $11 == 1 { printf "%s ", $10 }')" = "$1" ]
+}
+
+# usbtest_alternate PATH N: binds the usbtest driver with the device's Nth alternate setting.
+usbtest_alternate() {
+    [ ! -d /sys/module/usbtest ] || rmmod usbtest || fail "rmmod usbtest"
+    modprobe usbtest "alt=$2" || fail "modprobe usbtest"
+    eventually 10 is_bound_to "$1" 0 usbtest
+}
+
+# usbtests PATH EXPECTED TEST…: runs the tests, of which those in EXPECTED (numbers with spaces) must run and no other.
+usbtests() {
+    usbtests_node=$(usb_node "$1")
+    usbtests_expected=$2
+    shift 2
+    usbtest "$usbtests_node" "$@" >/tmp/usbtest.log
+    usbtests_status=$?
+    sed 's/^/   usbtest /' /tmp/usbtest.log
+    [ $usbtests_status -eq 0 ] || fail "usbtest: $(grep failed /tmp/usbtest.log | tr '\n' ' ')"
+    equal "tests that ran" "$(sed -n 's/ ran .*//p' /tmp/usbtest.log | tr '\n' ' ')" "$usbtests_expected "
+}
 
 # finish: what must hold at the end of every case. Called by /init.
 finish() {

@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 import VUSBControl
 import VUSBCore
+import VUSBFileSystem
 import VUSBTestSupport
 import VUSBVMM
 
@@ -26,28 +27,69 @@ struct Bench: Sendable {
     let store: MemoryStore
     let pool = BufferPool()
     let handler = RecordingHandler()
+    let monitor: TestMonitor
+    let exports: TestExports
 
-    init(store: MemoryStore = MemoryStore(), source: TestSource = TestSource()) async throws {
+    /// Bounds that a test doesn't notice where they're met, and that end soon where they aren't.
+    static let times = GuestTimes(
+        hello: .milliseconds(300),
+        load: .seconds(30),
+        unload: .seconds(5),
+        question: .milliseconds(300),
+        users: .milliseconds(300),
+        impatience: .milliseconds(100),
+        drivers: .milliseconds(100),
+        removal: .milliseconds(50),
+        boot: .seconds(30),
+        monitor: .milliseconds(50),
+        idle: .zero
+    )
+
+    init(
+        store: MemoryStore = MemoryStore(), source: TestSource = TestSource(), machines: [TestMachine] = [],
+        times: GuestTimes = Bench.times
+    ) async throws {
         self.store = store
         self.source = source
+        exports = TestExports()
+        monitor = TestMonitor(machines)
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         let connector = LocalConnector(logger: logger)
         plane = ControlPlane(
             tree: tree,
             emulator: source,
-            connectors: [connector],
+            connectors: [connector, monitor],
             store: store,
             surroundings: ControlPlane.Surroundings(
                 pool: pool,
                 facts: ControlPlane.Facts(
                     version: "1", pid: 1, mount: "/vusb", socket: "/run/x", imageDirectory: "/nonexistent"
                 ),
-                logger: logger
+                logger: logger,
+                tools: ModuleTools(store: ModuleStore(directories: []), times: times) { kernel, _ in
+                    // Only test machines are ever loaded by a test's loader.
+                    TestLoader(machine: (kernel as? TestKernel)?.machine ?? TestMachine("none"))
+                },
+                exports: exports
             )
         )
+        connect(machines)
         await plane.listen(to: connector)
+        await plane.listen(to: monitor)
+        await plane.listenToChannels()
         try await plane.start(source)
+    }
+
+    /// Modules in machines open their guest's channel when there is one.
+    private func connect(_ machines: [TestMachine]) {
+        let tree = tree
+        for machine in machines {
+            machine.onModule { _ in tree.setChannel(machine.name, machine.greets ? .open : .closed) }
+        }
+        tree.onChannel { guest in
+            if machines.contains(where: { $0.name == guest && $0.greets }) { tree.setChannel(guest, .open) }
+        }
     }
 
     /// A bench with a loaded guest `web1` and these devices.
@@ -122,7 +164,8 @@ struct Bench: Sendable {
         await plane.stop(deadline: .zero)
         #expect(source.openDevices.isEmpty, sourceLocation: sourceLocation)
         #expect(pool.outstanding == 0, sourceLocation: sourceLocation)
-        #expect(tree.mistakes.isEmpty, sourceLocation: sourceLocation)
+        #expect(tree.mistakes.isEmpty, "\(tree.mistakes)", sourceLocation: sourceLocation)
+        #expect(tree.channels.isEmpty && tree.quiet.isEmpty, sourceLocation: sourceLocation)
         #expect(source.doubleOpens == 0, sourceLocation: sourceLocation)
         for (name, guest) in tree.guests {
             #expect(guest.attachments.isEmpty && !guest.isPublished, "\(name)", sourceLocation: sourceLocation)

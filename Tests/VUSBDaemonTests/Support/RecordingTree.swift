@@ -20,13 +20,25 @@ final class RecordingTree: GuestTree {
         var guest: String?
     }
 
+    /// What a guest's module does with what it's asked on its channel.
+    enum Answer: Sendable { case yes, no, never }
+
     private struct State {
         var guests: [String: Guest] = [:]
         var hosts: [DeviceID: Host] = [:]
         var mistakes: [String] = []
+        var channels: [String: HCDChannelStatus] = [:]
+        var answers: [String: Answer] = [:]
+        var quiet: [String: Set<String>] = [:]
+        var journal: [String] = []
+        var onChannel: @Sendable (String) -> Void = { _ in }
     }
 
     private let state = Mutex(State())
+    private let stream: AsyncStream<HCDChannelEvent>
+    private let events: AsyncStream<HCDChannelEvent>.Continuation
+
+    init() { (stream, events) = AsyncStream.makeStream(of: HCDChannelEvent.self) }
 
     var guests: [String: Guest] { state.withLock { $0.guests } }
     var hosts: [DeviceID: Host] { state.withLock { $0.hosts } }
@@ -85,4 +97,95 @@ final class RecordingTree: GuestTree {
     }
 
     func openHandles(path: String, of guest: String) -> Int { 1 }
+
+    // MARK: - Channels
+
+    /// Guests that have a channel, and how it is.
+    var channels: [String: HCDChannelStatus] { state.withLock { $0.channels } }
+    /// What modules were asked, in order.
+    var journal: [String] { state.withLock { $0.journal } }
+    /// What is quiesced and not resumed.
+    var quiet: [String: Set<String>] { state.withLock { $0.quiet.filter { !$0.value.isEmpty } } }
+
+    /// How the guest's module answers from now on: `yes` where nothing was said.
+    func answer(_ guest: String, _ answer: Answer) { state.withLock { $0.answers[guest] = answer } }
+    /// - Parameter handler: told when a guest's channel appears.
+    func onChannel(_ handler: @escaping @Sendable (String) -> Void) { state.withLock { $0.onChannel = handler } }
+
+    /// A guest's module opens its file and says hello, or closes it; nothing happens where there is no file.
+    func setChannel(_ guest: String, _ channelState: HCDChannelStatus.State, oneAtATime: Bool = false) {
+        let isThere = state.withLock { state in
+            guard let status = state.channels[guest], status.state != channelState || oneAtATime else { return false }
+            state.channels[guest] = HCDChannelStatus(
+                state: channelState, peer: "test 1", isOneAtATime: oneAtATime, openCount: status.openCount + 1)
+            return true
+        }
+        guard isThere else { return }
+        switch channelState {
+        case .open: events.yield(HCDChannelEvent(guest: guest, kind: .opened(peer: "test 1")))
+        case .closed, .leaving: events.yield(HCDChannelEvent(guest: guest, kind: .closed))
+        case .broken: events.yield(HCDChannelEvent(guest: guest, kind: .broken(rule: "C3")))
+        case .greeting: break
+        }
+        if oneAtATime { events.yield(HCDChannelEvent(guest: guest, kind: .oneAtATime)) }
+    }
+
+    func openChannel(of guest: String) {
+        let handler = state.withLock { state in
+            if state.channels[guest] != nil { state.mistakes.append("second channel of \(guest)") }
+            state.channels[guest] = HCDChannelStatus(state: .closed)
+            return state.onChannel
+        }
+        handler(guest)
+    }
+
+    func closeChannel(of guest: String) {
+        state.withLock { state in
+            if state.guests[guest]?.attachments.isEmpty == false {
+                state.mistakes.append("channel of \(guest) closed with devices")
+            }
+            state.channels[guest] = nil
+            state.quiet[guest] = nil
+        }
+    }
+
+    func channelStatus(of guest: String) -> HCDChannelStatus? { state.withLock { $0.channels[guest] } }
+    func channelEvents() -> AsyncStream<HCDChannelEvent> { stream }
+
+    func quiesce(path: String?, of guest: String, for limit: Duration) async -> Bool {
+        state.withLock { state in
+            state.journal.append("quiesce \(path ?? "all")")
+            state.quiet[guest, default: []].insert(path ?? "all")
+        }
+        return await answered(guest, limit)
+    }
+
+    func resume(path: String?, of guest: String) {
+        state.withLock { state in
+            state.journal.append("resume \(path ?? "all")")
+            state.quiet[guest]?.remove(path ?? "all")
+        }
+    }
+
+    /// The guest's URBs for a device that it lets go of end.
+    func withdraw(path: String, from guest: String, orderly: Bool, for limit: Duration) async -> Bool {
+        let device = state.withLock { state in
+            state.journal.append("withdraw \(path) \(orderly ? "orderly" : "now")")
+            return state.guests[guest]?.attachments[path]?.device
+        }
+        guard await answered(guest, limit) else { return false }
+        device?.cancelAll()
+        return true
+    }
+
+    private func answered(_ guest: String, _ limit: Duration) async -> Bool {
+        switch state.withLock({ $0.channels[guest]?.state == .open ? $0.answers[guest] ?? .yes : .yes }) {
+        case .yes: return true
+        case .no: return false
+        case .never:
+            // Not even a cancellation hurries it: the caller must not rely on that.
+            await Task { try? await Task.sleep(for: limit) }.value
+            return false
+        }
+    }
 }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBControl
+internal import VUSBCore
+internal import VUSBFileSystem
+internal import VUSBVMM
+
+/// The builds of the module, and what `doctor` says of guests that have it.
+extension ControlPlane {
+    func modules() async -> [ModuleInfo] {
+        let store = tools.store
+        let found = await Self.offActor { store.builds() }
+        let builds = found.builds.map { build in
+            ModuleInfo(
+                kernelRelease: build.kernelRelease,
+                vermagic: build.vermagic,
+                version: build.version,
+                directory: build.directory
+            )
+        }
+        let faults = found.faults.map { error in
+            ModuleInfo(
+                kernelRelease: "",
+                vermagic: "",
+                version: "",
+                directory: "",
+                fault: error.message + (error.remedy.map { "; \($0)" } ?? "")
+            )
+        }
+        return builds + faults
+    }
+
+    /// Directories are read and files parsed: not on the actor.
+    private static func offActor<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
+        await Task.detached { work() }.value
+    }
+
+    // MARK: - Doctor
+
+    func guestFindings() async -> [Finding] {
+        var findings: [Finding] = []
+        for guest in guestRegistry.sorted {
+            switch guest.state {
+            case .loaded where guest.loadedMode == .module:
+                findings.append(channelFinding(guest.definition.name))
+                findings += await kernelFindings(guest.definition.name)
+            case .failed(let reason):
+                findings.append(finding(guest.definition.name, .warning, "failed: " + reason, "load it to see why"))
+            case .waiting:
+                findings.append(finding(guest.definition.name, .ok, "waits for its machine, which is off"))
+            case .unloaded, .loading, .loaded, .draining: break
+            }
+        }
+        return findings
+    }
+
+    private func finding(
+        _ guest: String, _ level: Finding.Level, _ summary: String, _ remedy: String? = nil
+    ) -> Finding {
+        Finding(check: "guest \(guest)", level: level, summary: summary, remedy: remedy)
+    }
+
+    private func channelFinding(_ name: String) -> Finding {
+        let status = tree.channelStatus(of: name)
+        let own = exportedDirectory(of: name)
+        guard status?.state == .open else {
+            return finding(
+                name, .error,
+                "it's loaded, but the channel to its module is \(status?.state.rawValue ?? "not there")",
+                "see in the guest whether vusb_hcd is loaded and can open its file hcd, and that its exporter (of "
+                    + "\(own)) runs; or unload and load it"
+            )
+        }
+        guard status?.isOneAtATime == true else {
+            return finding(name, .ok, "the channel to its module is open: \(quoted(status?.peer ?? ""))")
+        }
+        return finding(
+            name, .warning,
+            "its exporter serves one request at a time: its devices work, but slowly",
+            "start virtiofsd for \(own) with --thread-pool-size=4 or more"
+        )
+    }
+
+    /// Whether the guest can be asked, and whether there is a build for the kernel that it has now.
+    private func kernelFindings(_ name: String) async -> [Finding] {
+        if let failure = await agentFailure(of: name) {
+            return [
+                finding(
+                    name, .warning,
+                    "it can't be asked: \(failure.message); without that it can't be unloaded in an orderly way",
+                    failure.remedy ?? "see that its guest agent runs and that its sockets are as declared"
+                )
+            ]
+        }
+        guard let release = await kernelRelease(of: name) else { return [] }
+        let store = tools.store
+        let builds = await Self.offActor { store.builds() }.builds
+        guard !builds.contains(where: { $0.kernelRelease == release }) else { return [] }
+        return [
+            finding(
+                name, .warning,
+                "there is no build of the module for its kernel \(quoted(release)): once unloaded it can't be "
+                    + "loaded again",
+                "build one: make -C kmod-shim, with KDIR for that kernel; `vusbctl modules` lists what there is"
+            )
+        ]
+    }
+
+    private func kernelRelease(of name: String) async -> String? {
+        guard case .success(let way) = await way(into: name) else { return nil }
+        let answer = await ask(name, for: tools.times.question) { () async throws(USBError) in
+            try await way.kernel.readFile("/proc/sys/kernel/osrelease", limit: 128)
+        }
+        guard case .success(let bytes) = answer else { return nil }
+        let text = String(decoding: bytes, as: UTF8.self)
+        return text.hasSuffix("\n") ? String(text.dropLast()) : text
+    }
+}

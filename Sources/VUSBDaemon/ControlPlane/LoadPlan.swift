@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+internal import VUSBVMM
+
+/// What a load is to do, and why.
+struct LoadPlan: Sendable {
+    enum Origin: Sendable {
+        /// Somebody asked for it, and reads why it failed.
+        case hand
+        /// It was loaded before vusbd was started, or the configuration says so.
+        case restore
+        /// Its machine is back.
+        case comeback
+        /// It's given a device.
+        case demand
+    }
+
+    var origin: Origin
+    var mode: GuestMode
+    var process: GuestProcess?
+    /// The one that it's loaded for: without it the load fails.
+    var device: DeviceID?
+    /// Whether that device was given by hand.
+    var byHand = false
+    /// What was in its kernel before: not this load's to take out.
+    var modulesBefore: LoadedModules?
+
+    /// Whether a machine that is off is waited for.
+    var waitsForMachine: Bool { origin != .hand && process == nil }
+
+    /// Whether a machine that boots is waited for.
+    var waitsForBoot: Bool { origin == .restore || origin == .comeback }
+}

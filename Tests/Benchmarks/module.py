@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make bench: the guest's module against USB/IP and against native use, in one virtual machine (README.md)."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VM = ROOT / "Tests" / "VM"
+# As of issue "The per-guest USB module".
+LEAST_OF_USBIP = 1.3
+LEAST_OF_NATIVE = 0.7
+MOST_LATENCY_OF_USBIP = 0.8
+
+# What is measured: a name for people, and whether it is a throughput (bytes by seconds) or a time of one request.
+TESTS = {
+    "read-1M": ("disk, sequential read, 1 MiB", "throughput"),
+    "write-1M": ("disk, sequential write, 1 MiB", "throughput"),
+    "read-64K": ("disk, sequential read, 64 KiB", "throughput"),
+    "random-4K": ("disk, random read, 4 KiB", "latency"),
+    "control-9": ("usbtest 9, control", "latency"),
+    "bulk-27": ("usbtest 27, bulk out, 32 x 1 KiB", "latency"),
+    "bulk-28": ("usbtest 28, bulk in, 32 x 1 KiB", "latency"),
+}
+WAYS = ("native", "usbip", "module")
+
+
+class Failure(Exception):
+    """It couldn't be measured."""
+
+
+def samples(log):
+    """The lines that the guest printed, by test, way and round; the round that warms up is left out."""
+    found = {}
+    for line in log.read_text(errors="replace").splitlines():
+        if not line.startswith("BENCH "):
+            continue
+        sample = json.loads(line.removeprefix("BENCH "))
+        if sample["round"] > 0:
+            found.setdefault(sample["test"], {}).setdefault(sample["way"], {})[sample["round"]] = sample["result"]
+    return found
+
+
+def value(kind, result):
+    """MB/s for a throughput, microseconds for a latency."""
+    if kind == "throughput":
+        return result["bytes"] / result["seconds"] / 1e6
+    return result["p50"] if "p50" in result else result["seconds"] / result["iterations"] * 1e6
+
+
+def ratios(kind, ways, yardstick):
+    """The module's value by the yardstick's, round by round."""
+    rounds = sorted(ways["module"].keys() & ways[yardstick].keys())
+    return [value(kind, ways["module"][number]) / value(kind, ways[yardstick][number]) for number in rounds]
+
+
+def spread(numbers):
+    return f"{statistics.median(numbers):5.2f} ({min(numbers):.2f}-{max(numbers):.2f})"
+
+
+def row(test, ways, bars):
+    """Prints one line, notes its bars."""
+    name, kind = TESTS[test]
+    medians = {way: statistics.median(value(kind, result) for result in ways[way].values()) for way in WAYS}
+    cpu = {way: statistics.median(result.get("cpu", 0.0) for result in ways[way].values()) for way in WAYS}
+    by_usbip, by_native = ratios(kind, ways, "usbip"), ratios(kind, ways, "native")
+    if kind == "throughput":
+        checks = [("usbip", by_usbip, LEAST_OF_USBIP, True), ("native", by_native, LEAST_OF_NATIVE, True)]
+    else:
+        checks = [("usbip", by_usbip, MOST_LATENCY_OF_USBIP, False)]
+    verdicts = []
+    for yardstick, numbers, limit, at_least in checks:
+        median = statistics.median(numbers)
+        met = median >= limit if at_least else median <= limit
+        bars.append({"name": f"{name}, by {yardstick}", "value": median, "limit": limit, "atLeast": at_least, "met": met})
+        verdicts.append("ok" if met else f"MISSED ({yardstick} {'>=' if at_least else '<='} {limit})")
+    figures = "".join(f"{medians[way]:>9.1f}" for way in WAYS)
+    times = "".join(f"{cpu[way]:>7.2f}" for way in WAYS)
+    print(f"  {name:<34}{figures}  {spread(by_usbip):<19}{spread(by_native):<19}{times}  {', '.join(verdicts)}", flush=True)
+
+
+def boot(configuration):
+    """Runs the measurement in a guest; returns its log."""
+    with tempfile.TemporaryDirectory(prefix="vusb-bench-") as directory:
+        image = Path(directory) / "image"
+        extra = Path(directory) / "bench.conf"
+        extra.write_text("".join(f"{key}={number}\n" for key, number in configuration.items()))
+        environment = os.environ | {"VUSB_CASES": str(VM / "benches"), "VUSB_BENCH_CONF": str(extra)}
+        subprocess.run([VM / "image.sh", "--out", image], check=True, env=environment, stdout=subprocess.DEVNULL)
+        work = Path(directory) / "work"
+        work.mkdir()
+        log = ROOT / "out" / "bench" / "module.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        result = subprocess.run(
+            [VM / "host" / "run-case.sh", "module", image, work, log], env=environment, check=False,
+            stdout=subprocess.PIPE, text=True,
+        )
+        if result.returncode != 0:
+            raise Failure(result.stdout.strip())
+        return log
+
+
+def module(configuration):
+    """Measures, prints the table; returns figures and bars for the file."""
+    found = samples(boot(configuration))
+    bars = []
+    print("\nModule, against USB/IP on loopback and native use (MB/s, or us a request or iteration)")
+    print(f"  {'':<34}{'native':>9}{'usbip':>9}{'module':>9}  {'module/usbip':<19}{'module/native':<19}"
+          f"{'CPU s: native, usbip, module':<21}", flush=True)
+    for test in TESTS:
+        ways = found.get(test, {})
+        if set(ways) != set(WAYS):
+            raise Failure(f"{test} was measured for {sorted(ways)} only")
+        row(test, ways, bars)
+    return found, bars
+
+
+def main():
+    try:
+        found, bars = module({"rounds": 5, "megabytes": 32, "requests": 400, "iterations": 200})
+    except Failure as failure:
+        print(f"module.py: {failure}", file=sys.stderr)
+        return 2
+    path = ROOT / "out" / "bench-module.json"
+    path.write_text(json.dumps({"samples": found, "bars": bars}, indent=1) + "\n")
+    missed = [bar["name"] for bar in bars if not bar["met"]]
+    print(f"  {len(bars) - len(missed)} of {len(bars)} bars met; all samples in {path.relative_to(ROOT)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+daemon=host
+memory=512
+time_limit=400
+prepare() {
+    random_file disk.img 1048576
+    start_vusbd --emulate "disk=$work/disk.img" && vm vm1 --device emu-disk
+}
+step_image_sum() { sha256 <disk.img; }

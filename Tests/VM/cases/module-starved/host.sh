@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+daemon=host
+memory=208
+prepare() {
+    truncate -s 512M disk.img
+    mke2fs -q -t ext4 -E lazy_itable_init=0 -L VUSB disk.img
+    start_vusbd --emulate "disk=$work/disk.img" && vm vm1 --device emu-disk
+}

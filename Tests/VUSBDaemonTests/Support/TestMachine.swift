@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Synchronization
+import VUSBCore
+import VUSBTestSupport
+import VUSBVMM
+
+@testable import VUSBDaemon
+
+/// A virtual machine with an agent and a kernel that modules are loaded into, as a test wants it.
+final class TestMachine: Sendable {
+    struct Behaviour: Sendable {
+        /// Its agent answers nothing, nor says no.
+        var isSilent = false
+        var agentError: USBError?
+        var loadError: USBError?
+        var unloadError: USBError?
+        /// Loading goes on until it's cancelled, or the machine is gone.
+        var loadHangs = false
+        /// Unloading waits for `letGo`.
+        var unloadHangs = false
+        var saysHello = true
+        /// Who uses its devices. Each question takes one answer, the last one stays.
+        var users: [[GuestUser]] = [[]]
+        var files: [String: String] = [:]
+    }
+
+    private struct State {
+        var life = VMMGuest.State.running
+        var boot = 1
+        var modules: LoadedModules?
+        var behaviour = Behaviour()
+        var journal: [String] = []
+        var unloading: CheckedContinuation<Void, Never>?
+        /// What the module does when it has a channel, or loses it.
+        var onModule: @Sendable (Bool) -> Void = { _ in }
+    }
+
+    let name: String
+    private let state = Mutex(State())
+    /// Tells whenever a load or unload that hangs has begun.
+    let hangs = Inbox<String>()
+
+    init(_ name: String) { self.name = name }
+
+    var life: VMMGuest.State { state.withLock { $0.life } }
+    var modules: LoadedModules? { state.withLock { $0.modules } }
+    var journal: [String] { state.withLock { $0.journal } }
+    var behaviour: Behaviour {
+        get { state.withLock { $0.behaviour } }
+        set { state.withLock { $0.behaviour = newValue } }
+    }
+
+    func change(_ body: (inout Behaviour) -> Void) { state.withLock { body(&$0.behaviour) } }
+    func note(_ text: String) { state.withLock { $0.journal.append(text) } }
+    func onModule(_ handler: @escaping @Sendable (Bool) -> Void) { state.withLock { $0.onModule = handler } }
+
+    /// Whether a channel that is there now gets a hello.
+    var greets: Bool { state.withLock { $0.life == .running && $0.modules != nil && $0.behaviour.saysHello } }
+
+    // MARK: - What tests do
+
+    func turnOff() {
+        tellModule(false) { state in
+            state.life = .off
+            state.modules = nil
+        }
+    }
+
+    func start() {
+        state.withLock { state in
+            state.life = .running
+            state.boot += 1
+            state.modules = nil
+        }
+    }
+
+    /// An unload that hangs goes on.
+    func letGo() {
+        let waiter = state.withLock { state in
+            state.behaviour.unloadHangs = false
+            return state.unloading.take()
+        }
+        waiter?.resume()
+    }
+
+    func pause() { state.withLock { $0.life = .stopped } }
+    func resume() { state.withLock { $0.life = .running } }
+
+    // MARK: - What is done in it
+
+    func answer() async throws(USBError) {
+        let (isSilent, error, life) = state.withLock { ($0.behaviour.isSilent, $0.behaviour.agentError, $0.life) }
+        if isSilent || life != .running { try await Self.hang() }
+        if let error { throw error }
+    }
+
+    static func hang() async throws(USBError) {
+        // Only a cancellation ends it, and then there is nothing more to tell.
+        try? await Task.sleep(for: .seconds(3600))
+        throw USBError(.cancelled, "cancelled")
+    }
+
+    func insmod() async throws(USBError) -> LoadedModules {
+        try await answer()
+        if behaviour.loadHangs {
+            hangs.append(name)
+            try await Self.hang()
+        }
+        if let error = behaviour.loadError { throw error }
+        let loaded = state.withLock { state in
+            LoadedModules(
+                bootID: "\(name) \(state.boot)", modules: ["vusb_channel", "vusb_hcd"], mountedAt: "/vusb")
+        }
+        tellModule(true) { state in
+            state.modules = loaded
+            state.journal.append("insmod")
+        }
+        return loaded
+    }
+
+    func rmmod(_ loaded: LoadedModules) async throws(USBError) {
+        try await answer()
+        if behaviour.unloadHangs {
+            await withCheckedContinuation { continuation in
+                state.withLock { $0.unloading = continuation }
+                hangs.append(name)
+            }
+        }
+        if let error = behaviour.unloadError { throw error }
+        let isThere = state.withLock { $0.modules == loaded }
+        guard isThere else { throw USBError(.notFound, "not loaded") }
+        tellModule(false) { state in
+            state.modules = nil
+            state.journal.append("rmmod")
+        }
+    }
+
+    func users() async throws(USBError) -> [GuestUser] {
+        try await answer()
+        return state.withLock { state in
+            state.behaviour.users.count > 1 ? state.behaviour.users.removeFirst() : state.behaviour.users[0]
+        }
+    }
+
+    private func tellModule(_ isThere: Bool, _ change: (inout State) -> Void) {
+        let handler = state.withLock { state in
+            change(&state)
+            return state.onModule
+        }
+        handler(isThere)
+    }
+}
+
+struct TestKernel: GuestKernel {
+    let machine: TestMachine
+    var description: String { "guest \(machine.name)" }
+
+    func run(_ program: String, _ arguments: [String], limit: Duration) async throws(USBError) -> ProgramResult {
+        try await machine.answer()
+        return ProgramResult(end: .exited(0))
+    }
+
+    func readFile(_ path: String, limit: Int) async throws(USBError) -> [UInt8] {
+        try await machine.answer()
+        if path.hasSuffix("/boot_id") { return Array("1\n".utf8) }
+        guard let text = machine.behaviour.files[path] else { throw USBError(.notFound, "no \(path)") }
+        return Array(text.utf8)
+    }
+
+    func insmod(
+        _ module: String, image: [UInt8], parameters: String, progress: @Sendable (Int) -> Void
+    ) async throws(USBError) {
+        throw USBError(.unsupported, "a test's loader does that")
+    }
+
+    func rmmod(_ module: String) async throws(USBError) { throw USBError(.unsupported, "a test's loader does that") }
+}
+
+struct TestLoader: ModuleLoading {
+    let machine: TestMachine
+
+    func load(
+        _ share: GuestShare, channelPath: String, step: @Sendable (String) -> Void
+    ) async throws(USBError) -> LoadedModules {
+        step("mounting \(share.path)")
+        step("loading for \(channelPath)")
+        return try await machine.insmod()
+    }
+
+    func isStillLoaded(_ loaded: LoadedModules) async throws(USBError) -> Bool {
+        try await machine.answer()
+        return machine.modules == loaded
+    }
+
+    func users() async throws(USBError) -> [GuestUser] { try await machine.users() }
+
+    func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) {
+        step("unloading")
+        try await machine.rmmod(loaded)
+    }
+}
+
+/// The monitor of all test machines.
+final class TestMonitor: VMMConnector {
+    let name = "qemu"
+    let modes: [GuestMode] = [.module, .files]
+
+    private let bound = Mutex<Set<String>>([])
+    private let machines: [String: TestMachine]
+    private let stream: AsyncStream<VMMEvent>
+    private let continuation: AsyncStream<VMMEvent>.Continuation
+
+    init(_ machines: [TestMachine]) {
+        self.machines = Dictionary(uniqueKeysWithValues: machines.map { ($0.name, $0) })
+        (stream, continuation) = AsyncStream.makeStream(of: VMMEvent.self)
+    }
+
+    var boundGuests: Set<String> { bound.withLock { $0 } }
+
+    func tell(_ kind: VMMEvent.Kind, _ guest: String) { continuation.yield(VMMEvent(guest: guest, kind: kind)) }
+
+    func guests() async throws(USBError) -> [VMMGuest] {
+        boundGuests.sorted().map { VMMGuest(name: $0, state: machines[$0]?.life ?? .off) }
+    }
+
+    func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+        guard machines[guest] != nil else { throw USBError(.notFound, "no machine \(guest)") }
+        guard bound.withLock({ $0.insert(guest).inserted }) else { throw USBError(.busy, "\(guest) is bound") }
+    }
+
+    func unbind(_ guest: String) async { bound.withLock { _ = $0.remove(guest) } }
+    func events() -> AsyncStream<VMMEvent> { stream }
+    func stop() async { continuation.finish() }
+
+    func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
+        guard boundGuests.contains(guest), let machine = machines[guest] else {
+            throw USBError(.notFound, "guest \(guest) isn't bound")
+        }
+        return TestKernel(machine: machine)
+    }
+}
