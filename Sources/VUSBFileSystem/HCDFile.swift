@@ -52,11 +52,10 @@ final class HCDFile: WaitingFile, HCDReader, HCDClockFile {
             serve()
         case .empty: reply.data([])
         case .failed(let errno): reply.error(errno)
-        // Exporters read on behind a short answer until one is empty: what they have must not wait for what comes next.
+        // Exporters read on behind a short answer until one is empty: what they have must not wait for what comes next,
+        // nor whoever asked them.
         case .nothing where offset > 0: reply.data([])
         case .nothing where isNonblocking: reply.error(EAGAIN)
-        // An exporter that reads on behind a short answer: whoever asked it waits for the end of this.
-        case .nothing where offset != 0: reply.data([])
         case .nothing: wait(reply, size: size)
         }
     }
