@@ -118,6 +118,18 @@ import VUSBCore
         #expect(error?.remedy?.contains("make -C kmod-shim KVER=6.2") == true)
     }
 
+    @Test func aRefusalNamesTheFirstFewOfTheBuildsForOtherKernels() throws {
+        try build("a", "6.2", flags: "SMP preempt_rt ")
+        for release in ["6.10", "6.1", "6.3", "6.4", "6.5", "6.11"] { try build(release, release, flags: "SMP ") }
+        let error = #expect(throws: USBError.self) { try store.build(for: "6.2", vermagic: Vermagic("6.2 SMP")) }
+        #expect(error?.code == .invalid)
+        #expect(
+            error?.message
+                == "the build in \(folder.path)/a is for vermagic 6.2 SMP preempt_rt, the kernel has 6.2 SMP; "
+                + "other builds are for vermagic 6.1 SMP, 6.3 SMP, 6.4 SMP, 6.5 SMP, 6.10 SMP and 1 more"
+        )
+    }
+
     @Test func withoutABuildForTheReleaseThoseThereAreAreNamed() throws {
         try build("a", "6.1")
         try build("b", "6.2")

@@ -59,7 +59,8 @@ package struct ModuleStore: Sendable {
 
     /// The first build for a kernel, in the order of the directories.
     /// - Parameter vermagic: the kernel's own, where it's known; else its release decides alone.
-    /// - Throws: `notFound` with both vermagics and the builds that there are.
+    /// - Throws: `notFound`, or `invalid` where there are builds for its release with other flags; with the kernel's
+    ///   vermagic and those of the builds that there are, for other releases as well.
     package func build(for release: String, vermagic: Vermagic?) throws(USBError) -> ModuleBuild {
         let (builds, faults) = builds()
         let fitting = builds.filter { $0.kernelRelease == release }
@@ -67,17 +68,20 @@ package struct ModuleStore: Sendable {
             throw USBError(
                 .notFound,
                 "there is no build of the modules for the kernel \(release)"
-                    + (vermagic.map { ", vermagic \($0)" } ?? "") + Self.list(builds)
+                    + (vermagic.map { ", vermagic \($0)" } ?? "")
+                    + (builds.isEmpty ? "; there are no builds at all" : "; there are builds for \(Self.list(builds))")
                     + (faults.first.map { "; one can't be used: \($0.message)" } ?? ""),
                 remedy: Self.remedy(release, in: directories)
             )
         }
         guard let vermagic else { return fitting[0] }
         guard let build = fitting.first(where: { Vermagic($0.vermagic) == vermagic }) else {
+            let first = fitting[0]
+            let others = builds.filter { $0.vermagic != first.vermagic }
             throw USBError(
                 .invalid,
-                "the build in \(fitting[0].directory) is for vermagic \(fitting[0].vermagic), "
-                    + "the kernel has \(vermagic)",
+                "the build in \(first.directory) is for vermagic \(first.vermagic), the kernel has \(vermagic)"
+                    + (others.isEmpty ? "" : "; other builds are for \(Self.list(others))"),
                 remedy: Self.remedy(release, in: directories)
             )
         }
@@ -93,12 +97,11 @@ package struct ModuleStore: Sendable {
         return pair.modules
     }
 
-    /// The builds that there are, or the first of them.
+    /// What builds are for, or the first few of them.
     private static func list(_ builds: [ModuleBuild], limit: Int = 5) -> String {
-        let all = Set(builds.map(\.vermagic)).sorted()
-        guard !all.isEmpty else { return "; there are no builds at all" }
+        let all = Set(builds.map(\.vermagic)).sorted { $0.compare($1, options: .numeric) == .orderedAscending }
         let rest = all.count > limit ? " and \(all.count - limit) more" : ""
-        return "; there are builds for vermagic \(all.prefix(limit).joined(separator: ", "))\(rest)"
+        return "vermagic \(all.prefix(limit).joined(separator: ", "))\(rest)"
     }
 
     private static func remedy(_ release: String, in directories: [String]) -> String {

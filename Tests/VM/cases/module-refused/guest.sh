@@ -14,13 +14,14 @@ start_agent
 host no_builds
 refused_by_host "$(uname -r)" load vm1 --mode module
 
-note "the build is for another kernel, or one configured otherwise: both are named, and nothing was sent"
+note "the build is for another kernel, or one configured otherwise: all are named, and nothing was sent"
 host own_builds
 host other_builds 56-amd64 99-amd64
 refused_by_host "$(uname -r) SMP.*-99-amd64" load vm1 --mode module
 host own_builds
+host foreign_builds 56-amd64 99-amd64
 host other_builds SMP UMP
-refused_by_host "$(uname -r) (SMP.*$(uname -r) UMP|UMP.*$(uname -r) SMP)" load vm1 --mode module
+refused_by_host "$(uname -r) UMP.*$(uname -r) SMP.*other builds.*-99-amd64" load vm1 --mode module
 ! dmesg | grep -qi vermagic || fail "the kernel was asked"
 equal "modules in the guest" "$(find /run /tmp /var -name 'vusb_*.ko*')" ""
 
