@@ -37,21 +37,28 @@ extension ControlPlane {
 
     // MARK: - Doctor
 
+    /// In the order of the guests' names. All are asked at once: silent ones cost the time of one.
     func guestFindings() async -> [Finding] {
-        var findings: [Finding] = []
-        for guest in guestRegistry.sorted {
-            switch guest.state {
-            case .loaded where guest.loadedMode == .module:
-                findings.append(channelFinding(guest.definition.name))
-                findings += await kernelFindings(guest.definition.name)
-            case .failed(let reason):
-                findings.append(finding(guest.definition.name, .warning, "failed: " + reason, "load it to see why"))
-            case .waiting:
-                findings.append(finding(guest.definition.name, .ok, "waits for its machine, which is off"))
-            case .unloaded, .loading, .loaded, .draining: break
+        let guests = guestRegistry.sorted
+        return await withTaskGroup(of: (Int, [Finding]).self) { group in
+            for (index, guest) in guests.enumerated() {
+                group.addTask { (index, await self.findings(of: guest)) }
             }
+            var found = guests.map { _ in [Finding]() }
+            for await (index, findings) in group { found[index] = findings }
+            return found.flatMap { $0 }
         }
-        return findings
+    }
+
+    private func findings(of guest: GuestEntry) async -> [Finding] {
+        let name = guest.definition.name
+        switch guest.state {
+        case .loaded where guest.loadedMode == .module:
+            return [channelFinding(name)] + (await kernelFindings(name))
+        case .failed(let reason): return [finding(name, .warning, "failed: " + reason, "load it to see why")]
+        case .waiting: return [finding(name, .ok, "waits for its machine, which is off")]
+        case .unloaded, .loading, .loaded, .draining: return []
+        }
     }
 
     private func finding(

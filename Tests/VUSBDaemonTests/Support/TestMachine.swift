@@ -40,6 +40,8 @@ final class TestMachine: Sendable {
     private let state = Mutex(State())
     /// Tells whenever a load or unload that hangs has begun.
     let hangs = Inbox<String>()
+    /// Tells whenever it was asked something and is silent.
+    let asked = Inbox<String>()
 
     init(_ name: String) { self.name = name }
 
@@ -91,7 +93,10 @@ final class TestMachine: Sendable {
 
     func answer() async throws(USBError) {
         let (isSilent, error, life) = state.withLock { ($0.behaviour.isSilent, $0.behaviour.agentError, $0.life) }
-        if isSilent || life != .running { try await Self.hang() }
+        if isSilent || life != .running {
+            asked.append(name)
+            try await Self.hang()
+        }
         if let error { throw error }
     }
 
