@@ -37,7 +37,7 @@ package final class LocalConnector: VMMConnector {
         }
     }
 
-    package func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+    package func bind(_ guest: String, _ place: GuestPlace, waits: Bool = false) async throws(USBError) {
         guard place.monitorSocket == nil, place.agentSocket == nil else {
             throw USBError(
                 .invalid,

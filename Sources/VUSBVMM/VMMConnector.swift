@@ -17,8 +17,12 @@ package protocol VMMConnector: Sendable {
     func guests() async throws(USBError) -> [VMMGuest]
 
     /// Begins to watch a guest, before it's loaded. One that is off now is watched for its return.
+    /// - Parameter waits: one whose monitor can't be spoken to is watched as well: it may be busy now.
     /// - Throws: `notFound` where there is no such guest, `busy` where it's bound already.
-    func bind(_ guest: String, _ place: GuestPlace) async throws(USBError)
+    func bind(_ guest: String, _ place: GuestPlace, waits: Bool) async throws(USBError)
+
+    /// Why a bound guest's monitor can't be spoken to now; nil where it can, or where nothing is known.
+    func fault(of guest: String) async -> USBError?
 
     /// Ends the watch. A guest that isn't bound is no error: it may just have gone off.
     func unbind(_ guest: String) async
@@ -41,6 +45,8 @@ package protocol VMMConnector: Sendable {
 }
 
 extension VMMConnector {
+    package func fault(of guest: String) async -> USBError? { nil }
+
     package func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
         throw unsupported("kernel", guest)
     }

@@ -229,6 +229,46 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// R3: its monitor accepts and says nothing, as while QEMU is stopped or the host under load.
+    @Test func aMonitorThatIsSilentAtTheStartIsWaitedForAndNothingIsForgotten() async throws {
+        let (bench, machine) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"])
+        try await bench.attach("emu-a", "vm1")
+        let store = MemoryStore()
+        await store.save(bench.store.state, revision: 1)
+        machine.change { $0.monitorIsSilent = true }
+        let second = try await restart(store, machine, ["emu-a 0525:a4a0"])
+        #expect(try await second.state(of: "vm1") == .waiting)
+        #expect(store.state.loaded == bench.store.state.loaded)
+        #expect(store.state.modules == bench.store.state.modules)
+        let finding = await second.plane.guestFindings().first
+        #expect(finding?.level == .warning)
+        #expect(finding?.summary == "waits for its machine: QEMU doesn't greet")
+        #expect(finding?.remedy == "give it a socket of its own")
+        machine.change { $0.monitorIsSilent = false }
+        second.monitor.tell(.started, "vm1")
+        await second.state("loaded", of: "vm1", after: 0)
+        #expect(try await second.plane.guest("vm1").attachments.map(\.device) == ["emu-a"])
+        #expect(machine.journal == ["insmod"])
+        await second.close()
+        await bench.close()
+    }
+
+    /// R3: what is wrong may be mended before the next start.
+    @Test func aGuestThatCannotBeWatchedAtTheStartKeepsWhatItHad() async throws {
+        let (bench, _) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"])
+        try await bench.attach("emu-a", "vm1")
+        let store = MemoryStore()
+        await store.save(bench.store.state, revision: 1)
+        let second = try await Bench(store: store)
+        await second.plane.restore(store.state, configured: [])
+        #expect(try await second.plane.guest("vm1").reason == "load of guest vm1: no machine vm1")
+        #expect(store.state.loaded == bench.store.state.loaded)
+        #expect(try await second.unload("vm1").state == .succeeded)
+        #expect(store.state.loaded.isEmpty)
+        await second.close()
+        await bench.close()
+    }
+
     /// R3: the next start of its machine tries again.
     @Test func aLoadThatFailsAtTheStartIsTriedAgainWithTheMachine() async throws {
         let (bench, machine) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"], lists: ["emu-a"])

@@ -10,10 +10,10 @@ import VUSBCore
 @Suite struct QEMUConnectorTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-    private func connector() -> QEMUConnector {
+    private func connector(greeting: Duration = .seconds(20)) -> QEMUConnector {
         var limits = QEMUConnector.Limits()
         limits.backOff = QEMUMonitor.BackOff(first: .milliseconds(1), longest: .milliseconds(5))
-        limits.monitor.greeting = .seconds(20)
+        limits.monitor.greeting = greeting
         return QEMUConnector(limits: limits, logger: logger)
     }
 
@@ -70,6 +70,26 @@ import VUSBCore
         let peer = try await server.acceptMonitor(status: "running")
         var events = connector.events().makeAsyncIterator()
         #expect(await events.next()?.kind == .started)
+        await connector.stop()
+        withExtendedLifetime(peer) {}
+    }
+
+    @Test func aMachineThatDoesNotGreetIsWatchedWhereThatIsAskedFor() async throws {
+        let server = try FakeServer()
+        let connector = connector(greeting: .milliseconds(100))
+        let place = GuestPlace(monitorSocket: server.path)
+        let error = await #expect(throws: USBError.self) { try await connector.bind("web1", place) }
+        #expect(error?.code == .busy)
+        #expect(try await connector.guests().isEmpty)
+        try await connector.bind("web1", place, waits: true)
+        #expect(try await connector.guests().map(\.state) == [.off])
+        #expect(await connector.fault(of: "web1")?.message.hasPrefix("QEMU doesn't greet") == true)
+        // Connections that were given up come first.
+        var peer: FakePeer?
+        while peer == nil { peer = try? await server.acceptMonitor(status: "running") }
+        var events = connector.events().makeAsyncIterator()
+        #expect(await events.next()?.kind == .started)
+        #expect(await connector.fault(of: "web1") == nil)
         await connector.stop()
         withExtendedLifetime(peer) {}
     }

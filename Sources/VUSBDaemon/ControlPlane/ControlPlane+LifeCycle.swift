@@ -63,7 +63,7 @@ extension ControlPlane {
     }
 
     /// Loads a guest that waits for its machine, if that runs.
-    private func bringBack(_ name: String) async {
+    func bringBack(_ name: String) async {
         while let operation = busyOperation(of: name) { await ended(operation) }
         guard isToReturn(name), await isUp(name), isToReturn(name), let guest = guestRegistry[name] else { return }
         let plan = LoadPlan(origin: .comeback, mode: guest.loadedMode ?? .files, modulesBefore: guest.modules)
@@ -85,6 +85,12 @@ extension ControlPlane {
     }
 
     // MARK: - Whether a machine runs
+
+    /// Why nothing is heard of the guest's machine, where that isn't just off.
+    func fault(of name: String) async -> USBError? {
+        guard let guest = guestRegistry[name] else { return nil }
+        return await connectors[guest.definition.connector]?.fault(of: name)
+    }
 
     /// Whether the guest can be loaded now, as its connector knows it.
     private func isUp(_ name: String) async -> Bool {

@@ -50,7 +50,7 @@ extension ControlPlane {
 
     /// - Returns: the device that it was loaded for.
     private func bringUp(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
-        try await bind(name, operation: operation)
+        try await bind(name, plan, operation: operation)
         if plan.mode == .module || plan.waitsForMachine {
             try await checkMachine(of: name, plan, operation: operation)
             // Waiting isn't a failure where nobody asked for more.
@@ -75,14 +75,16 @@ extension ControlPlane {
         return first
     }
 
-    private func bind(_ name: String, operation: Int) async throws(Problem) {
+    private func bind(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
         guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else {
             throw Problem(.notFound, "no guest \(name)")
         }
         if guest.isBound { return }
         do {
-            try await connector.bind(name, guest.definition.place(process: guest.process))
+            let place = guest.definition.place(process: guest.process)
+            try await connector.bind(name, place, waits: plan.waitsForMachine)
         } catch {
+            try checkCancelled(operation)
             throw Problem(error, while: "load of guest \(name)")
         }
         change(name) { $0.isBound = true }
@@ -96,10 +98,12 @@ extension ControlPlane {
         try checkGoing(name, operation)
         if plan.waitsForMachine { change(name) { $0.isGone = true } }
         if plan.waitsForMachine, plan.device == nil { return }
+        let fault = await fault(of: name)
         throw Problem(
             .unavailable,
-            "the machine of guest \(name) is off, paused, or out of reach",
-            remedy: "start it, and see that its QMP socket is the one that the guest's declaration names"
+            "the machine of guest \(name) is off, paused, or out of reach" + (fault.map { ": " + $0.message } ?? ""),
+            remedy: fault?.remedy
+                ?? "start it, and see that its QMP socket is the one that the guest's declaration names"
         )
     }
 
@@ -166,12 +170,12 @@ extension ControlPlane {
     private func settleFailure(of name: String, _ plan: LoadPlan, because problem: Problem) async {
         let returns = plan.waitsForMachine && problem.code != .cancelled
         if returns, guestRegistry[name]?.isGone == true { return await suspend(name) }
-        guard returns, plan.waitsForBoot, guestRegistry[name]?.isBound == true else {
+        guard returns, plan.waitsForBoot else {
             await takeDown(name)
             if problem.code != .cancelled { setState(.failed(reason: problem.detail), of: name) }
             return
         }
-        // Its next start, or vusbd's, may go better: it's watched further on.
+        // Its next start, or vusbd's, may go better: it's watched further on, and what it had is remembered.
         hide(name)
         change(name) { $0.keepsLoaded = true }
         setState(.failed(reason: problem.detail), of: name)
@@ -186,6 +190,8 @@ extension ControlPlane {
         }
         setState(.waiting, of: name)
         await persist()
+        // If it began to run before it was marked as gone, nobody took notice of that.
+        Task { await self.bringBack(name) }
     }
 
     /// The end of every unload: the directory vanishes and nobody watches the guest.

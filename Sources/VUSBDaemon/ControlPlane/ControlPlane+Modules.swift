@@ -56,9 +56,18 @@ extension ControlPlane {
         case .loaded where guest.loadedMode == .module:
             return [channelFinding(name)] + (await kernelFindings(name))
         case .failed(let reason): return [finding(name, .warning, "failed: " + reason, "load it to see why")]
-        case .waiting: return [finding(name, .ok, "waits for its machine, which is off")]
+        case .waiting: return [await machineFinding(name)]
         case .unloaded, .loading, .loaded, .draining: return []
         }
+    }
+
+    /// A machine that nobody has started is no fault.
+    private func machineFinding(_ name: String) async -> Finding {
+        let fault = await fault(of: name)
+        guard let fault, ![.notFound, .gone].contains(fault.code) else {
+            return finding(name, .ok, "waits for its machine, which is off")
+        }
+        return finding(name, .warning, "waits for its machine: \(fault.message)", fault.remedy)
     }
 
     private func finding(

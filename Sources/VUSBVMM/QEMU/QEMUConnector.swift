@@ -45,9 +45,9 @@ package final class QEMUConnector: VMMConnector {
     }
 
     /// Returns when it's known where the VM is, or that there is none now.
-    /// - Throws: also `busy` where another client has the QMP socket, `accessDenied`, and `invalid` where it's no such
-    ///   socket.
-    package func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+    /// - Throws: also, unless it waits, `busy` where QEMU doesn't greet (another client has the QMP socket, or QEMU
+    ///   hangs), `accessDenied`, and `invalid` where it's no such socket.
+    package func bind(_ guest: String, _ place: GuestPlace, waits: Bool = false) async throws(USBError) {
         let binding = try makeBinding(guest, place)
         let isNew = bindings.withLock { bindings in
             guard bindings[guest] == nil else { return false }
@@ -61,11 +61,13 @@ package final class QEMUConnector: VMMConnector {
             await unbind(guest)
             throw USBError(.cancelled, "cancelled while connecting to QEMU of guest \(guest)")
         }
-        if let fault = binding.monitor.fault, [.busy, .accessDenied, .invalid].contains(fault.code) {
+        if !waits, let fault = binding.monitor.fault, [.busy, .accessDenied, .invalid].contains(fault.code) {
             await unbind(guest)
             throw fault
         }
     }
+
+    package func fault(of guest: String) async -> USBError? { bindings.withLock { $0[guest] }?.monitor.fault }
 
     private func makeBinding(_ guest: String, _ place: GuestPlace) throws(USBError) -> Binding {
         guard place.process == nil else {

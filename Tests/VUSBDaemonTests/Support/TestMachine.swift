@@ -12,6 +12,8 @@ final class TestMachine: Sendable {
     struct Behaviour: Sendable {
         /// Its agent answers nothing, nor says no.
         var isSilent = false
+        /// Its monitor accepts and says nothing.
+        var monitorIsSilent = false
         var agentError: USBError?
         var loadError: USBError?
         var unloadError: USBError?
@@ -226,12 +228,21 @@ final class TestMonitor: VMMConnector {
     func tell(_ kind: VMMEvent.Kind, _ guest: String) { continuation.yield(VMMEvent(guest: guest, kind: kind)) }
 
     func guests() async throws(USBError) -> [VMMGuest] {
-        boundGuests.sorted().map { VMMGuest(name: $0, state: machines[$0]?.life ?? .off) }
+        boundGuests.sorted().map { name in
+            let isKnown = machines[name]?.behaviour.monitorIsSilent == false
+            return VMMGuest(name: name, state: isKnown ? machines[name]?.life ?? .off : .off)
+        }
     }
 
     func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
         guard machines[guest] != nil else { throw USBError(.notFound, "no machine \(guest)") }
+        if !waits, let fault = await fault(of: guest) { throw fault }
         guard bound.withLock({ $0.insert(guest).inserted }) else { throw USBError(.busy, "\(guest) is bound") }
+    }
+
+    func fault(of guest: String) async -> USBError? {
+        guard machines[guest]?.behaviour.monitorIsSilent == true else { return nil }
+        return USBError(.busy, "QEMU doesn't greet", remedy: "give it a socket of its own")
     }
 
     func unbind(_ guest: String) async { bound.withLock { _ = $0.remove(guest) } }
