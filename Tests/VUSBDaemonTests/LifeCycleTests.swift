@@ -96,6 +96,34 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// V1: what the load that ended was doing in the guest hasn't ended with it.
+    @Test func aLoadAfterAStartWaitsForWhatTheOneBeforeBegan() async throws {
+        let (bench, machine) = try await Bench.withLoadedMachine()
+        bench.turnOff(machine)
+        await bench.state("waiting", of: "vm1", after: 0)
+        machine.change { behaviour in
+            behaviour.loadHangs = true
+            behaviour.undoHangs = true
+        }
+        bench.start(machine)
+        _ = await machine.hangs.wait(for: 1)
+        let before = await bench.lastSequence
+        bench.turnOff(machine)
+        await bench.state("waiting", of: "vm1", after: before)
+        _ = await machine.hangs.wait(for: 2)
+        machine.change { $0.loadHangs = false }
+        bench.start(machine)
+        await bench.state("loading", of: "vm1", after: await bench.lastSequence)
+        let operation = try #require(await bench.plane.operationLog.running.first)
+        let info = try await bench.plane.operation(operation, waitSeconds: 60, afterSteps: 2)
+        #expect(info.steps.last?.name == "waiting for what was begun in the guest before")
+        machine.letGo()
+        _ = try await bench.finish(info)
+        #expect(try await bench.state(of: "vm1") == .loaded)
+        #expect(machine.journal == ["insmod", "undone", "insmod"])
+        await bench.close()
+    }
+
     /// V2: nobody who takes the guest down is told that it failed, and it isn't waited for.
     @Test func anUnloadThatMeetsTheEndOfTheMachineSucceeds() async throws {
         let (bench, machine) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"], lists: ["emu-a"])

@@ -118,6 +118,54 @@ import VUSBVMM
         try await nothingIsLeft(bench, machine)
     }
 
+    /// L6: nothing follows before its half is undone.
+    @Test func aLoadThatIsNotDoneInTimeEndsWhenItIsUndone() async throws {
+        var times = Bench.times
+        times.load = .milliseconds(50)
+        times.unload = .seconds(60)
+        let (bench, machine) = try await Bench.withMachine(times: times)
+        machine.change { behaviour in
+            behaviour.loadHangs = true
+            behaviour.undoHangs = true
+        }
+        let operation = try await bench.plane.load("vm1", LoadRequest())
+        let info = try await bench.plane.operation(operation.id, waitSeconds: 60, afterSteps: 5)
+        #expect(info.state == .running)
+        #expect(info.steps.last?.name == "not done within 0.05 s: it's being undone")
+        _ = await machine.hangs.wait(for: 2)
+        machine.letGo()
+        let end = try await bench.finish(operation)
+        #expect(end.error?.code == .timedOut)
+        #expect(end.error?.detail == "load of guest vm1: guest vm1 didn't answer within 0.05 s: cancelled")
+        #expect(machine.journal == ["undone"])
+        try await nothingIsLeft(bench, machine)
+    }
+
+    /// L5: what goes on even after that, the next load doesn't meet.
+    @Test func aLoadIsRefusedWhileTheOneBeforeIsStillBeingUndone() async throws {
+        var times = Bench.times
+        times.load = .milliseconds(50)
+        times.unload = .milliseconds(200)
+        let (bench, machine) = try await Bench.withMachine(times: times)
+        machine.change { behaviour in
+            behaviour.loadHangs = true
+            behaviour.undoHangs = true
+        }
+        #expect(try await bench.loadFails("vm1").error?.code == .timedOut)
+        _ = await machine.hangs.wait(for: 2)
+        machine.change { $0.loadHangs = false }
+        let info = try await bench.loadFails("vm1")
+        #expect(info.error?.code == .busy)
+        #expect(info.error?.detail.hasSuffix("began in guest vm1 hasn't ended yet") == true)
+        #expect(machine.journal.isEmpty)
+        machine.letGo()
+        try await bench.load("vm1")
+        #expect(machine.journal == ["undone", "insmod"])
+        #expect(try await bench.unload("vm1").state == .succeeded)
+        #expect(machine.journal == ["undone", "insmod", "rmmod"])
+        try await nothingIsLeft(bench, machine)
+    }
+
     /// L8
     @Test func aLoadThatIsCancelledWithADeviceAttachedTakesAllBack() async throws {
         let (bench, machine) = try await Bench.withMachine(

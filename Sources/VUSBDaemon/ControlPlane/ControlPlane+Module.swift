@@ -11,6 +11,7 @@ extension ControlPlane {
     func bringUpModule(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
         tree.openChannel(of: name)
         operationLog.step(operation, "channel is there")
+        try await awaitWork(in: name, operation: operation)
         if plan.waitsForBoot { try await awaitAgent(of: name, operation: operation) }
         let way = try await way(into: name, operation: operation)
         if try await !hasModules(name, way, operation: operation) {
@@ -25,6 +26,13 @@ extension ControlPlane {
         guard guestRegistry[name]?.isGone == false else {
             throw Problem(.unavailable, "guest \(name) went off meanwhile", remedy: "load it again when it runs")
         }
+    }
+
+    /// Before anything is asked of it: its agent does one thing at a time.
+    private func awaitWork(in name: String, operation: Int) async throws(Problem) {
+        let failure: USBError? = await awaitWork(in: name, operation: operation)
+        try checkGoing(name, operation)
+        if let failure { throw Problem(failure, while: "load of guest \(name)") }
     }
 
     // MARK: - The way in
@@ -113,7 +121,7 @@ extension ControlPlane {
             let path = definition.channelPath(mount: facts.mount)
         else { throw GuestFields(guest: name).missing("share", of: "mode module", .conflict) }
         let result = await telling(operation) { step in
-            await self.ask(name, for: self.tools.times.load) { () async throws(USBError) in
+            await self.work(in: name, for: self.tools.times.load, operation: operation) { () async throws(USBError) in
                 try await way.loader.load(share, channelPath: path, step: step)
             }
         }

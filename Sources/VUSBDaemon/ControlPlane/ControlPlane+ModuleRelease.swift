@@ -235,7 +235,7 @@ extension ControlPlane {
         case .failure(let error): return error
         }
         let result = await telling(operation) { step in
-            await self.ask(name, for: self.tools.times.unload) { () async throws(USBError) in
+            await self.work(in: name, for: self.tools.times.unload, operation: operation) { () async throws(USBError) in
                 try await way.loader.unload(modules, step: step)
             }
         }

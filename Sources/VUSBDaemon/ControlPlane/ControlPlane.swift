@@ -41,6 +41,8 @@ actor ControlPlane {
     var pumps: [Task<Void, Never>] = []
     var stopDrain: Task<[DeviceID: Int], Never>?
     var guestCalls = GuestCalls()
+    /// What is at work in guests' kernels, also where nobody waits for it any more.
+    var guestWork: [String: Task<Void, Never>] = [:]
     /// Opened by a hello, for the load that waits for it.
     var helloGates: [String: Gate] = [:]
     /// Opened by whatever is heard of a guest's machine.

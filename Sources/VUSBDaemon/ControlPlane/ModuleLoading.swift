@@ -22,7 +22,7 @@ struct GuestTimes: Sendable {
     var hello = Duration.seconds(30)
     /// For the whole of a load by the agent: copying a module takes a while.
     var load = Duration.seconds(300)
-    /// For unloading it.
+    /// For unloading it, and for a load that wasn't done in time to undo its half.
     var unload = Duration.seconds(90)
     /// For one question to the guest's agent.
     var question = Duration.seconds(15)

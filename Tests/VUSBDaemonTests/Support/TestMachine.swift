@@ -19,6 +19,8 @@ final class TestMachine: Sendable {
         var unloadError: USBError?
         /// Loading goes on until it's cancelled, or the machine is gone.
         var loadHangs = false
+        /// A load that was cancelled undoes its half, and waits for `letGo` in that.
+        var undoHangs = false
         /// Unloading waits for `letGo`.
         var unloadHangs = false
         var saysHello = true
@@ -33,14 +35,14 @@ final class TestMachine: Sendable {
         var modules: LoadedModules?
         var behaviour = Behaviour()
         var journal: [String] = []
-        var unloading: CheckedContinuation<Void, Never>?
+        var held: CheckedContinuation<Void, Never>?
         /// What the module does when it has a channel, or loses it.
         var onModule: @Sendable (Bool) -> Void = { _ in }
     }
 
     let name: String
     private let state = Mutex(State())
-    /// Tells whenever a load or unload that hangs has begun.
+    /// Tells whenever a load, its undoing or an unload that hangs has begun.
     let hangs = Inbox<String>()
     /// Tells whenever it was asked something and is silent.
     let asked = Inbox<String>()
@@ -79,13 +81,21 @@ final class TestMachine: Sendable {
         }
     }
 
-    /// An unload that hangs goes on.
+    /// What hangs until this goes on.
     func letGo() {
         let waiter = state.withLock { state in
             state.behaviour.unloadHangs = false
-            return state.unloading.take()
+            state.behaviour.undoHangs = false
+            return state.held.take()
         }
         waiter?.resume()
+    }
+
+    private func hold() async {
+        await withCheckedContinuation { continuation in
+            state.withLock { $0.held = continuation }
+            hangs.append(name)
+        }
     }
 
     func pause() { state.withLock { $0.life = .stopped } }
@@ -112,7 +122,7 @@ final class TestMachine: Sendable {
         try await answer()
         if behaviour.loadHangs {
             hangs.append(name)
-            try await Self.hang()
+            try await hangAndUndo()
         }
         if let error = behaviour.loadError { throw error }
         let loaded = state.withLock { state in
@@ -126,14 +136,19 @@ final class TestMachine: Sendable {
         return loaded
     }
 
+    private func hangAndUndo() async throws(USBError) {
+        do throws(USBError) {
+            try await Self.hang()
+        } catch {
+            if behaviour.undoHangs { await hold() }
+            note("undone")
+            throw error
+        }
+    }
+
     func rmmod(_ loaded: LoadedModules) async throws(USBError) {
         try await answer()
-        if behaviour.unloadHangs {
-            await withCheckedContinuation { continuation in
-                state.withLock { $0.unloading = continuation }
-                hangs.append(name)
-            }
-        }
+        if behaviour.unloadHangs { await hold() }
         if let error = behaviour.unloadError { throw error }
         let isThere = state.withLock { $0.modules == loaded }
         guard isThere else { throw USBError(.notFound, "not loaded") }
@@ -234,7 +249,7 @@ final class TestMonitor: VMMConnector {
         }
     }
 
-    func bind(_ guest: String, _ place: GuestPlace) async throws(USBError) {
+    func bind(_ guest: String, _ place: GuestPlace, waits: Bool) async throws(USBError) {
         guard machines[guest] != nil else { throw USBError(.notFound, "no machine \(guest)") }
         if !waits, let fault = await fault(of: guest) { throw fault }
         guard bound.withLock({ $0.insert(guest).inserted }) else { throw USBError(.busy, "\(guest) is bound") }
