@@ -326,6 +326,7 @@ import VUSBCore
         let agentServer = try FakeServer()
         var limits = QEMUConnector.Limits()
         limits.agent.sync = .milliseconds(1)
+        limits.monitor.greeting = .seconds(20)
         let connector = QEMUConnector(limits: limits, logger: logger)
         async let accepted = server.acceptMonitor(status: "running")
         try await connector.bind("web1", GuestPlace(monitorSocket: server.path, agentSocket: agentServer.path))

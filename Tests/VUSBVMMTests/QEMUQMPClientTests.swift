@@ -10,8 +10,11 @@ import VUSBCore
 @Suite struct QMPClientTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
+    /// On a machine with much else to do the server's greeting takes its time.
+    private static let patient = QMPClient.Limits(greeting: .seconds(20))
+
     private func connect(
-        _ server: FakeServer, _ limits: QMPClient.Limits = QMPClient.Limits()
+        _ server: FakeServer, _ limits: QMPClient.Limits = Self.patient
     ) async throws -> (QMPClient, FakePeer) {
         async let peer = server.acceptQMP()
         let client = try await QMPClient.connect(to: server.path, limits: limits, logger: logger)
@@ -20,7 +23,7 @@ import VUSBCore
 
     /// The error of a connection to a server that does what `serve` says.
     private func refusal(
-        _ limits: QMPClient.Limits = QMPClient.Limits(), _ serve: @Sendable @escaping (FakePeer) async throws -> Void
+        _ limits: QMPClient.Limits = Self.patient, _ serve: @Sendable @escaping (FakePeer) async throws -> Void
     ) async throws -> USBError? {
         let server = try FakeServer()
         async let served: Void = serve(server.accept())
@@ -137,7 +140,7 @@ import VUSBCore
 
     @Test func moreEventsThanAnybodyFetchesEndTheConnection() async throws {
         let server = try FakeServer()
-        var limits = QMPClient.Limits()
+        var limits = Self.patient
         limits.events = 4
         let (client, peer) = try await connect(server, limits)
         for _ in 0..<5 { await peer.event("RESET") }
