@@ -131,6 +131,7 @@ struct vusb_device {
 	struct list_head ready;		/* in host->ready while the queue isn't empty */
 	unsigned int queued;
 	unsigned int sent;		/* slots taken */
+	u32 bytes_sent;			/* of the credits in use */
 	u64 urbs;
 	u64 errors;
 	u64 unlinks;

@@ -4,7 +4,9 @@
  *
  * Concurrency: the read thread opens the file, both threads use it, each with a reference of its
  * own; the last one closes it. A failure, whoever sees it, ends the use of the file at once
- * (vusb_channel_fail()), though a thread may wait in it for a while yet.
+ * (vusb_channel_fail()), though a thread may wait in it for a while yet. The read thread always
+ * waits for its read; what that brought is taken by itself or by whoever answers it
+ * (vusb_read_done()), never by two at a time.
  *
  * References to struct vusb_channel: its user's, from vusb_channel_create() to
  * vusb_channel_detach(), and one of each thread, dropped as the last thing it does. Each thread
@@ -25,6 +27,7 @@
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
@@ -101,6 +104,10 @@ struct vusb_channel {
 	bool wanted[VUSB_WRITER + 1];
 
 	bool reads_all;
+	bool queues;			/* the file system answers a read by a call */
+	struct kiocb read;		/* the one under way */
+	bool read_ended;
+	int read_result;		/* bytes, or a negative errno */
 	size_t read_size;		/* that the next read asks for */
 	size_t read_longest;		/* of the last ones, so many */
 	unsigned int read_count;
@@ -217,6 +224,7 @@ static struct file *vusb_file_open(struct vusb_channel *channel)
 	 * not to wait. Its server doesn't hear of that.
 	 */
 	p9 = file_inode(file)->i_sb->s_magic == V9FS_MAGIC;
+	channel->queues = file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC;
 	channel->reads_all = p9 && VUSB_9P_READS_ALL;
 	if (p9) {
 		spin_lock(&file->f_lock);
@@ -254,14 +262,57 @@ static void vusb_read_adapt(struct vusb_channel *channel, size_t count)
 	}
 }
 
-static ssize_t vusb_file_read(struct vusb_channel *channel, struct file *file)
+/* No other file can be open: it's the read thread that opens the next, once this read has ended. */
+static int vusb_received(struct vusb_channel *channel, size_t count)
+{
+	int ret = -ECANCELED;
+
+	down_read(&channel->user);
+	if (channel->ops && READ_ONCE(channel->open))
+		ret = channel->ops->received(channel->context, channel->in.bytes, count);
+	up_read(&channel->user);
+	return ret;
+}
+
+/*
+ * Takes what a read brought. FUSE and virtio-fs call it in whatever task answers, so that nobody has
+ * to be woken for it; that task may be the host's, and isn't kept waiting.
+ */
+static void vusb_read_done(struct kiocb *read, long ret)
+{
+	struct vusb_channel *channel = container_of(read, struct vusb_channel, read);
+
+	WRITE_ONCE(channel->reads, channel->reads + 1);
+	WRITE_ONCE(channel->reading, 0);
+	if (ret == -EINTR || ret == -EAGAIN)
+		ret = 0;
+	if (ret >= 0) {
+		channel->bytes_read += ret;
+		if (!ret)
+			channel->empty_reads++;
+		vusb_read_adapt(channel, ret);
+		ret = vusb_received(channel, ret) ?: ret;
+	}
+	channel->read_result = ret;
+	/* Pairs with the one in vusb_file_read(): after the result. */
+	smp_store_release(&channel->read_ended, true);
+	wake_up(&channel->read_wait);
+}
+
+/* One read, and what came of it: its bytes, which were taken already, or a negative errno. */
+static int vusb_file_read(struct vusb_channel *channel, struct file *file)
 {
 	struct vusb_reclaim reclaim;
 	struct iov_iter iter;
-	loff_t position = 0;
 	ssize_t ret;
 
 	vusb_buffer_iter(&channel->in, &iter, ITER_DEST, channel->read_size);
+	channel->read = (struct kiocb){
+		.ki_filp = file,
+		.ki_flags = channel->queues ? IOCB_DIRECT : 0,
+		.ki_complete = channel->queues ? vusb_read_done : NULL,
+	};
+	channel->read_ended = false;
 	/*
 	 * The file ends where it begins: no reading on, then. A write would move the end, but where
 	 * that matters reads and writes take turns.
@@ -270,18 +321,13 @@ static ssize_t vusb_file_read(struct vusb_channel *channel, struct file *file)
 		i_size_write(file_inode(file), 0);
 	WRITE_ONCE(channel->reading, ktime_get_ns());
 	vusb_reclaim_save(&reclaim);
-	ret = vfs_iter_read(file, &iter, &position, 0);
+	ret = vfs_iocb_iter_read(file, &channel->read, &iter);
 	vusb_reclaim_restore(&reclaim);
-	WRITE_ONCE(channel->reads, channel->reads + 1);
-	WRITE_ONCE(channel->reading, 0);
-
-	if (ret < 0)
-		return ret;
-	channel->bytes_read += ret;
-	if (!ret)
-		channel->empty_reads++;
-	vusb_read_adapt(channel, ret);
-	return ret;
+	if (ret != -EIOCBQUEUED)
+		vusb_read_done(&channel->read, ret);
+	/* Pairs with the one in vusb_read_done(). */
+	wait_event_idle(channel->read_wait, smp_load_acquire(&channel->read_ended));
+	return channel->read_result;
 }
 
 static int vusb_file_write(struct vusb_channel *channel, struct file *file, size_t count)
@@ -407,23 +453,12 @@ static void vusb_read_pause(struct vusb_channel *channel, unsigned int generatio
 					msecs_to_jiffies(pause));
 }
 
-static int vusb_received(struct vusb_channel *channel, unsigned int generation, size_t count)
-{
-	int ret = -ECANCELED;
-
-	down_read(&channel->user);
-	if (channel->ops && vusb_channel_is(channel, generation))
-		ret = channel->ops->received(channel->context, channel->in.bytes, count);
-	up_read(&channel->user);
-	return ret;
-}
-
 /* Reads until there is an error. */
 static int vusb_read_all(struct vusb_channel *channel, struct file *file, unsigned int generation)
 {
 	unsigned int empty = 0;
 	u64 begin, writes;
-	ssize_t ret;
+	int ret;
 
 	for (;;) {
 		wait_event_idle(channel->read_wait,
@@ -437,8 +472,6 @@ static int vusb_read_all(struct vusb_channel *channel, struct file *file, unsign
 		writes = READ_ONCE(channel->writes);
 		ret = vusb_file_read(channel, file);
 		vusb_turn_give(channel, VUSB_READER);
-		if (ret == -EINTR || ret == -EAGAIN)
-			ret = 0;
 		if (ret < 0)
 			return ret;
 		/* What waited in the file system saw something else happen, or took its time. */
@@ -447,10 +480,6 @@ static int vusb_read_all(struct vusb_channel *channel, struct file *file, unsign
 			empty = 0;
 		else
 			empty++;
-
-		ret = vusb_received(channel, generation, ret);
-		if (ret)
-			return ret;
 		vusb_read_pause(channel, generation, empty);
 	}
 }
@@ -785,6 +814,22 @@ void vusb_channel_get_state(struct vusb_channel *channel, struct vusb_channel_st
 	state->writing = vusb_since(READ_ONCE(channel->writing));
 }
 EXPORT_SYMBOL_GPL(vusb_channel_get_state);
+
+static int __init vusb_channel_init(void)
+{
+	return 0;
+}
+module_init(vusb_channel_init);
+
+/*
+ * The read thread was the last to hold the module, but who called vusb_read_done() may not have
+ * returned from it: that's over when every task has once given up its processor by itself.
+ */
+static void __exit vusb_channel_exit(void)
+{
+	synchronize_rcu_tasks();
+}
+module_exit(vusb_channel_exit);
 
 MODULE_DESCRIPTION("A file as a pair of byte streams, for vusb_hcd");
 MODULE_LICENSE("GPL");

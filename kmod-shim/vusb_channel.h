@@ -14,8 +14,9 @@
 struct vusb_channel;
 
 /*
- * All are called from threads of the channel, or from vusb_channel_fail(), and may not block for
- * long. received and fill may run at the same time; opened and closed run alone.
+ * All are called from threads of the channel, or from vusb_channel_fail(), received also from the
+ * task that answers a read, and may not block for long. received and fill may run at the same time;
+ * opened and closed run alone.
  */
 struct vusb_channel_ops {
 	/* The file is open anew; nothing was read or written. */

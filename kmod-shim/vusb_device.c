@@ -75,6 +75,8 @@ void vusb_device_plug(struct vusb_host *host)
 	struct vusb_device *device;
 	struct vusb_port *port;
 
+	if (host->dead)
+		return;
 	for (device = host->devices; device < host->devices + VUSB_MAX_DEVICES; device++) {
 		if (device->state != VUSB_DEVICE_ADDED || device->port)
 			continue;
@@ -101,6 +103,7 @@ static void vusb_device_begin(struct vusb_device *device, const struct vusb_reco
 	device->reset_id = 0;
 	device->queued = 0;
 	device->sent = 0;
+	device->bytes_sent = 0;
 	device->urbs = 0;
 	device->errors = 0;
 	device->unlinks = 0;

@@ -81,16 +81,23 @@ static int vusb_bus_resume(struct usb_hcd *hcd)
 	return 0;
 }
 
-/* The host hears of streams with the URBs that use them. */
+/*
+ * The host hears of streams with the URBs that use them. Here it's only seen to that drivers don't
+ * use more than their endpoints have.
+ */
 static int vusb_alloc_streams(struct usb_hcd *hcd, struct usb_device *udev,
 			      struct usb_host_endpoint **endpoints, unsigned int count,
 			      unsigned int streams, gfp_t mem_flags)
 {
 	struct vusb_host *host = vusb_root(hcd)->host;
+	unsigned int i;
 
 	if (!(host->grant.features & VUSB_FEATURE_STREAMS))
 		return -EOPNOTSUPP;
-	return min(streams, 65533U);
+	for (i = 0; i < count; i++)
+		streams = min_t(unsigned int, streams,
+				usb_ss_max_streams(&endpoints[i]->ss_ep_comp));
+	return streams ?: -EINVAL;
 }
 
 static int vusb_free_streams(struct usb_hcd *hcd, struct usb_device *udev,
@@ -248,6 +255,20 @@ static void vusb_die(struct vusb_host *host)
 	vusb_give_back(host, &done);
 }
 
+/* Who waits for a port, for the end of a reset that the host is silent about, sees that it's empty. */
+static void vusb_ports_empty(struct vusb_host *host)
+{
+	struct vusb_device *device;
+
+	spin_lock_irq(&host->lock);
+	for (device = host->devices; device < host->devices + VUSB_MAX_DEVICES; device++) {
+		device->resetting = false;
+		if (device->port)
+			vusb_port_disconnect(device->port);
+	}
+	spin_unlock_irq(&host->lock);
+}
+
 static void vusb_say_bye(struct vusb_host *host)
 {
 	bool open;
@@ -309,6 +330,7 @@ static VUSB_REMOVE_TYPE vusb_remove(struct platform_device *pdev)
 
 	debugfs_remove_recursive(host->debugfs);
 	vusb_die(host);
+	vusb_ports_empty(host);
 	/* From here on none is queued: see vusb_device_remove(). */
 	for (i = 0; i < VUSB_MAX_DEVICES; i++)
 		cancel_work_sync(&host->devices[i].orderly);

@@ -61,14 +61,28 @@ static size_t vusb_tx_cancel(struct vusb_host *host, void *buffer)
 	return vusb_build_plain(buffer, VUSB_CANCEL, vurb->device->handle, vurb->id);
 }
 
-/* Whether the host's credits are enough. */
-static bool vusb_tx_may(struct vusb_host *host, struct vusb_urb *vurb)
+/* Whether the host's credits are enough for the URB. */
+static bool vusb_tx_may(const struct vusb_host *host, const struct vusb_urb *vurb)
 {
 	return host->urbs_sent < host->grant.urbs &&
 	       vurb->asked.length <= host->grant.bytes - host->bytes_sent;
 }
 
-/* Devices take turns; one that waits for credits isn't overtaken. */
+/*
+ * Whether the device has its share: no more than would be left. So there is always something left
+ * for one that hasn't sent anything, though others keep all their URBs waiting.
+ */
+static bool vusb_tx_has_share(const struct vusb_host *host, const struct vusb_urb *vurb)
+{
+	const struct vusb_device *device = vurb->device;
+	u32 urbs_left = host->grant.urbs - host->urbs_sent;
+	u32 bytes_left = host->grant.bytes - host->bytes_sent - vurb->asked.length;
+
+	return device->sent &&
+	       (device->sent >= urbs_left || device->bytes_sent + vurb->asked.length > bytes_left);
+}
+
+/* Devices take turns; one that waits for credits isn't overtaken, but where it has its share. */
 static struct vusb_urb *vusb_tx_next(struct vusb_host *host)
 {
 	struct vusb_device *device;
@@ -80,6 +94,8 @@ static struct vusb_urb *vusb_tx_next(struct vusb_host *host)
 		vurb = list_first_entry(&device->queue, struct vusb_urb, queue);
 		if (!vusb_tx_may(host, vurb))
 			return NULL;
+		if (vusb_tx_has_share(host, vurb))
+			continue;
 		list_del_init(&vurb->queue);
 		device->queued--;
 		if (list_empty(&device->queue))
@@ -106,6 +122,7 @@ static void vusb_tx_take_slot(struct vusb_host *host, struct vusb_urb *vurb)
 	vurb->state = VUSB_URB_SENDING;
 	host->urbs_sent++;
 	host->bytes_sent += vurb->asked.length;
+	vurb->device->bytes_sent += vurb->asked.length;
 	vurb->device->sent++;
 }
 

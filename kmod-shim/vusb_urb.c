@@ -41,6 +41,7 @@ void vusb_urb_free(struct vusb_host *host, struct vusb_urb *vurb)
 		__clear_bit(slot, host->taken);
 		host->urbs_sent--;
 		host->bytes_sent -= vurb->asked.length;
+		vurb->device->bytes_sent -= vurb->asked.length;
 		vurb->device->sent--;
 	}
 	mempool_free(vurb, host->pool);

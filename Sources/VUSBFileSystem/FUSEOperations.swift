@@ -13,6 +13,9 @@ internal import VUSBCore
 /// The largest write of one request, in bytes; the kernel cuts longer ones.
 let maximumWrite: UInt32 = 1 << 20
 
+/// Requests that the kernel may have under way for which nobody waits in it.
+private let maximumBackground: UInt32 = 4096
+
 func makeFUSEOperations() -> fuse_lowlevel_ops {
     var operations = fuse_lowlevel_ops()
     unsafe operations.`init` = fuseInit
@@ -86,6 +89,9 @@ private func refuseChange(_ request: fuse_req_t?) {
 private func fuseInit(_ userdata: UnsafeMutableRawPointer?, _ connection: UnsafeMutablePointer<fuse_conn_info>?) {
     guard let connection = unsafe connection else { return }
     unsafe connection.pointee.max_write = maximumWrite
+    // Each module of a guest on this host keeps such a request waiting: its read of `hcd`. By default there would be 12.
+    unsafe connection.pointee.max_background = maximumBackground
+    unsafe connection.pointee.congestion_threshold = maximumBackground
     // Requests are read into our own buffers, and answers come from them: no pipes in between.
     let splice = UInt32(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE)
     unsafe connection.pointee.want &= ~splice

@@ -33,6 +33,9 @@ modules=(
 )
 # Programs of this machine that the guests use; stat for times with fractions.
 programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
+# More of them, to look into something by hand: strace, perf…
+read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
+programs+=("${more_programs[@]}")
 # Some of them lie there.
 PATH=$PATH:/usr/sbin:/sbin
 
