@@ -120,19 +120,23 @@ do_step() {
 
 # Serves the guest until it reports; sets `reported` to its status or leaves it empty.
 serve() {
-    local line is_gone= deadline=$((SECONDS + time_limit))
+    local line= piece is_gone= deadline=$((SECONDS + time_limit))
     reported=
     while ((SECONDS < deadline)); do
-        if IFS= read -r -t 1 line <&5; then
+        # What has come of a line when the second is over is its beginning.
+        if IFS= read -r -t 1 piece <&5; then
+            line+=$piece
             case $line in
                 "DO "*) read -ra words <<<"${line#DO }"; do_step "${words[@]}" ;;
                 "RESULT "*) reported=${line#RESULT }; return ;;
             esac
+            line=
         elif [[ -n $is_gone ]]; then
             return
-        elif ! kill -0 "$qemu_pid" 2>/dev/null; then
+        else
+            line+=$piece
             # Its last line may have come since.
-            is_gone=yes
+            kill -0 "$qemu_pid" 2>/dev/null || is_gone=yes
         fi
     done
 }
