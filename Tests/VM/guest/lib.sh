@@ -219,6 +219,13 @@ refused_by_host() {
 is_module_loaded() { [ -d /sys/module/vusb_hcd ]; }
 no_module_loaded() { ! is_module_loaded && [ ! -d /sys/module/vusb_channel ]; }
 
+# hcd_state KEY: a line of what the module says of itself. hcd_port HUB-PORT KEY: of a device's line.
+hcd_state() { sed -n "s/^$1: //p" /sys/kernel/debug/vusb_hcd/state; }
+hcd_port() {
+    awk -v port="$1:" -v key="$2" '$1 == "port" && $2 == port { for (i = 3; i < NF; i++) if ($i == key) print $(i + 1) }' \
+        /sys/kernel/debug/vusb_hcd/state
+}
+
 # our_device VID PID: the bus-port path of a device that hangs on a root hub of vusb_hcd; gone_from_us: there is none.
 our_device() {
     for usb_directory in /sys/bus/usb/devices/*; do

@@ -26,6 +26,7 @@ kernel_arguments=
 modules_directory=$image/modules
 # Whether the guest's reboot ends QEMU.
 reboots=no
+power_off_limit=20
 prepare() { :; }
 verify() { :; }
 . "$here/lib.sh"
@@ -101,6 +102,7 @@ complaints='BUG:|WARNING: |Oops|general protection fault|Kernel panic|KASAN|UBSA
 complaints+='|possible (circular|recursive|irq) |inconsistent lock state|suspicious RCU usage|sleeping function|scheduling while'
 complaints+='|rcu.*(stall|detected expedited|kthread starved)|soft lockup|hard LOCKUP|NMI watchdog|page allocation failure'
 complaints+='|refcount_t|list_(add|del) corruption|use-after-free|unable to handle|DEBUG_LOCKS_WARN|Out of memory'
+complaints+='|Call Trace:|already present!'
 
 # Does one step for the guest: `step_NAME ARG…`, whose standard output is the answer. In this shell, so that a step may
 # start and end processes and keep things in variables.
@@ -118,26 +120,30 @@ do_step() {
 
 # Serves the guest until it reports; sets `reported` to its status or leaves it empty.
 serve() {
-    local line is_gone= deadline=$((SECONDS + time_limit))
+    local line= piece is_gone= deadline=$((SECONDS + time_limit))
     reported=
     while ((SECONDS < deadline)); do
-        if IFS= read -r -t 1 line <&5; then
+        # What has come of a line when the second is over is its beginning.
+        if IFS= read -r -t 1 piece <&5; then
+            line+=$piece
             case $line in
                 "DO "*) read -ra words <<<"${line#DO }"; do_step "${words[@]}" ;;
                 "RESULT "*) reported=${line#RESULT }; return ;;
             esac
+            line=
         elif [[ -n $is_gone ]]; then
             return
-        elif ! kill -0 "$qemu_pid" 2>/dev/null; then
+        else
+            line+=$piece
             # Its last line may have come since.
-            is_gone=yes
+            kill -0 "$qemu_pid" 2>/dev/null || is_gone=yes
         fi
     done
 }
 
 # Waits for QEMU to end by itself after the guest's report.
 wait_power_off() {
-    local deadline=$((SECONDS + 20))
+    local deadline=$((SECONDS + power_off_limit))
     while kill -0 "$qemu_pid" 2>/dev/null; do
         ((SECONDS < deadline)) || return 1
         IFS= read -r -t 0.2 <&5

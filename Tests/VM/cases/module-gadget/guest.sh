@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A real device by the kernel's lights: gadgets on dummy_hcd, taken from this kernel by libusb, given back to the same
-# kernel by the module, connector local. vusbd, module and devices are all in this one guest.
+# kernel by the module, connector local. vusbd, module and devices are all in this one guest. The zero has its alternate
+# setting 0 only, here: dummy_hcd has no isochronous endpoints, and without them f_sourcesink makes no other setting.
 . /vm/gadget.sh
 modprobe -a usb_storage sd_mod vfat
 head -c 8388608 /dev/urandom >/tmp/backing

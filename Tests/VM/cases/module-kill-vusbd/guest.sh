@@ -42,3 +42,15 @@ for round in 1 2 3; do
 done
 vusbctl unload vm1 || fail "unload"
 no_module_loaded || fail "unload is done, and the module is still here"
+
+note "the machine's power-off, with a vusbd that is silent and a file being written"
+vusbctl load vm1 --mode module || fail "load"
+path=$(wait_our_device 0525 a4a5) || exit 1
+disk=$(wait_disk "$path") || exit 1
+mke2fs -q "/dev/$disk" || fail "mke2fs"
+mount "/dev/$disk" /mnt || fail "mount"
+cat /dev/zero >/mnt/file 2>/dev/null 8>&- &
+eventually 10 test -s /mnt/file
+kill -STOP "$vusbd_pid"
+# It can't be asked to end.
+vusbd_pid=

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 daemon=host
 memory=512
-time_limit=400
+# A round takes 4 s on an idle machine, and more than twice that on a busy one.
+time_limit=900
 prepare() {
     random_file disk.img 1048576
     start_vusbd --emulate "disk=$work/disk.img" && vm vm1 --device emu-disk

@@ -17,6 +17,7 @@ usleep 2000000
 ctl type emu-keyboard a
 eventually 10 were_typed "30 "
 stop_keys
+equal "what the module says" "$(hcd_state exporter)" "one at a time"
 equal "whether vusbd knows" "$(host is_one_at_a_time)" true
 host doctor | grep -qi 'thread-pool-size' || fail "doctor doesn't say what to change: $(host doctor)"
 timeout 5 cat /vusb/state >/dev/null || fail "the share hangs"

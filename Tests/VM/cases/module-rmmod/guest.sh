@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# rmmod at any moment: with I/O in flight, and with a host that has gone silent. It ends in bounded time, the drivers'
-# I/O ends with errors, and the next load finds all as it should be.
+# rmmod at any moment, with I/O in flight: it ends in bounded time, the drivers' I/O ends with errors, and the next load
+# finds all as it should be.
 usb_drivers
 modprobe usbtest
 start_agent
@@ -35,14 +35,6 @@ for round in 1 2 3; do
     ctl unload vm1
     no_module_loaded || fail "unload left something"
 done
-
-note "with a silent host"
-load_under_load
-host freeze
-remove_within 30
-host thaw
-ctl unload vm1
-eventually 10 no_module_loaded
 
 note "and it all still works"
 ctl load vm1 --mode module

@@ -13,6 +13,11 @@ all="0 1 2 3 4 5:20 6:20 7:20 8:20 9:20 10:20 11:1000 12:1000 13:20 14:200 15:20
 note "alternate setting 0: control, bulk, scatter-gather, unlink, halt, unaligned"
 usbtest_alternate "$zero" 0
 usbtests "$zero" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 17 18 19 20 21 24 27 28 29" $all
+# Tests 11 and 12 unlink in each iteration; test 13 halts two endpoints and sees it twice at each.
+port=usb2-${zero#*-}
+[ "$(hcd_port "$port" unlinked)" -ge 2000 ] || fail "the module counts $(hcd_port "$port" unlinked) unlinked URBs"
+[ "$(hcd_port "$port" errors)" -ge 80 ] || fail "the module counts $(hcd_port "$port" errors) errors"
+equal "in flight afterwards" "$(hcd_state in_flight) $(hcd_state abandoned)" "0 0"
 
 note "alternate setting 1: isochronous besides"
 usbtest_alternate "$zero" 1

@@ -6,18 +6,29 @@ start_agent
 ctl load vm1 --mode module
 is_module_loaded || fail "load is done, and no module is here"
 grep -q ' /vusb ' /proc/mounts || fail "load is done, and /vusb isn't mounted"
-for device in emu-disk emu-serial emu-keyboard; do ctl attach $device vm1; done
 
-note "disk: both sides see the same bytes"
-path=$(wait_our_device 0525 a4a5) || exit 1
-disk=$(wait_disk "$path") || exit 1
-equal "the image" "$(sha256sum <"/dev/$disk" | cut -d' ' -f1)" "$(host image_sum)"
-mount "/dev/$disk" /mnt || fail "mount"
-equal "the file in it" "$(sha256sum </mnt/payload.bin | cut -d' ' -f1)" "$(host payload_sum)"
-head -c 3000001 /dev/urandom >/tmp/new
-cp /tmp/new /mnt/new.bin || fail "writing a file"
-umount /mnt || fail "umount"
-equal "what was written, as the host sees it" "$(host file_sum new.bin)" "$(sha256sum </tmp/new | cut -d' ' -f1)"
+# check_disk ID SPEED: lent, on the root hub of its speed (in Mbit/s); both sides see the same bytes.
+check_disk() {
+    note "$1"
+    ctl attach "$1" vm1
+    path=$(wait_our_device 0525 a4a5) || exit 1
+    equal "its speed" "$(cat "/sys/bus/usb/devices/$path/speed")" "$2"
+    equal "its root hub's" "$(cat "/sys/bus/usb/devices/usb${path%-*}/speed")" "$2"
+    equal "its driver" "$(driver_of "$path" 0)" usb-storage
+    disk=$(wait_disk "$path") || exit 1
+    equal "the image" "$(sha256sum <"/dev/$disk" | cut -d' ' -f1)" "$(host image_sum "$1")"
+    mount "/dev/$disk" /mnt || fail "mount"
+    equal "the file in it" "$(sha256sum </mnt/payload.bin | cut -d' ' -f1)" "$(host payload_sum)"
+    head -c 3000001 /dev/urandom >/tmp/new
+    cp /tmp/new /mnt/new.bin || fail "writing a file"
+    umount /mnt || fail "umount"
+    equal "what was written, as the host sees it" "$(host file_sum "$1" new.bin)" "$(sha256sum </tmp/new | cut -d' ' -f1)"
+}
+check_disk emu-disk 480
+ctl detach emu-disk
+eventually 10 gone_from_us 0525 a4a5
+check_disk emu-fast 5000
+for device in emu-serial emu-keyboard; do ctl attach $device vm1; done
 
 note "serial adapter"
 path=$(wait_our_device 0525 a4a7) || exit 1
@@ -31,6 +42,19 @@ read_keys "$keyboard"
 ctl type emu-keyboard vusb
 # KEY_V KEY_U KEY_S KEY_B
 eventually 10 were_typed "47 22 31 48 "
+
+note "what the module says of it all"
+for line in "path: /vusb/hcd" "file: open" "error: 0" "opens: 1" "channel: open" "exporter: parallel" "losses: 0" \
+    "abandoned: 0" "no_memory: 0" "in_flight: 1"; do
+    equal "${line%%:*}" "$(hcd_state "${line%%:*}")" "${line#*: }"
+done
+# The keyboard's is the URB in flight.
+equal "in flight at the keyboard" "$(hcd_port "usb2-${path#*-}" in_flight)" 1
+disk=usb3-$(our_device 0525 a4a5 | cut -d- -f2)
+equal "the disk's speed and URBs in flight" "$(hcd_port "$disk" speed) $(hcd_port "$disk" in_flight)" "5 0"
+[ "$(hcd_port "$disk" bytes_in)" -ge 16777216 ] || fail "the disk's image was read, but not by the module's count"
+[ "$(hcd_port "$disk" bytes_out)" -ge 3000001 ] || fail "a file was written, but not by the module's count"
+[ "$(hcd_state urbs)" -ge "$(hcd_port "$disk" urbs)" ] || fail "the disk has more URBs than all"
 stop_keys
 
 note "away again"

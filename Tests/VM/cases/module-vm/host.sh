@@ -5,14 +5,16 @@ memory=512
 
 prepare() {
     random_file payload 1048576
-    fat_image disk.img 16 payload
-    start_vusbd --emulate "disk=$work/disk.img" --emulate serial --emulate keyboard && vm vm1
+    fat_image emu-disk 16 payload
+    fat_image emu-fast 16 payload
+    start_vusbd --emulate "disk=$work/emu-disk" --emulate "disk=$work/emu-fast,name=fast,speed=super" --emulate serial \
+        --emulate keyboard && vm vm1
 }
 
 step_payload_sum() { sha256 <payload; }
-step_image_sum() { sha256 <disk.img; }
+step_image_sum() { sha256 <"$1"; }
 # What the guest's file system has in a file; from a copy, since the emulated disk locks its image.
 step_file_sum() {
-    cp disk.img copy.img
-    mcopy -n -i copy.img "::$1" copied && sha256 <copied
+    cp "$1" copy.img
+    mcopy -n -i copy.img "::$2" copied && sha256 <copied
 }
