@@ -7,6 +7,8 @@ import VUSBCore
 /// What blocks; all of it on the device's own thread.
 extension HostDevice {
     func carryOut(_ urb: consuming URB) {
+        let isTransfer = if case .transfer = urb.operation { true } else { false }
+        defer { if isTransfer { waiting.subtract(1, ordering: .releasing) } }
         guard let port = control.withLock({ $0.port }) else {
             urb.complete(.noDevice)
             return
@@ -85,22 +87,34 @@ extension HostDevice {
         return .success
     }
 
-    /// Nil where the endpoint has that stream. All that it can have are made at once: usbfs can't add any later.
+    /// Nil where the endpoint has that stream. All that its interface can have are made at once: usbfs can't add any
+    /// later, and ends whatever is in flight at the interface when it makes some.
     private func makeStreams(
         _ stream: UInt16,
         _ endpoint: EndpointAddress,
         _ port: any HandlePort
     ) -> URBStatus? {
+        guard stream != 0 else { return nil }
         let (had, value, alternates) = control.withLock {
             ($0.streams[endpoint.index], $0.configurationValue, $0.alternates)
         }
         if had >= stream { return nil }
         let settings = ActiveSettings(descriptors, configurationValue: value, alternates: alternates)
-        let exponent = (settings.endpoint(endpoint)?.companion?.bmAttributes ?? 0) & 0x1f
-        guard had == 0, exponent > 0, exponent <= 16 else { return .invalid }
-        let count = port.allocateStreams(min(1 << UInt32(exponent), 65533), endpoint.rawValue)
+        let all = descriptors.endpoints(besides: endpoint, in: settings)
+        let streaming = all.filter { $0.maximumStreams > 0 }
+        guard had == 0, streaming.contains(where: { $0.bEndpointAddress == endpoint }) else { return .invalid }
+        // A driver that is about to use streams has nothing in flight there; of one that does, it ends with an error.
+        let mask: UInt32 = all.reduce(0) { $0 | 1 << UInt32($1.bEndpointAddress.index) }
+        defer { table.open(mask) }
+        guard table.close(mask, refusing: .shutdown, ending: .shutdown, limit: Self.cancelLimit) else {
+            return .timedOut
+        }
+        let wanted = min(streaming.map(\.maximumStreams).min() ?? 0, 65533)
+        let count = port.allocateStreams(wanted, streaming.map(\.bEndpointAddress.rawValue))
         guard count > 0 else { return LibUSBCode.status(count) }
-        control.withLock { $0.streams[endpoint.index] = UInt16(clamping: count) }
+        control.withLock { control in
+            for endpoint in streaming { control.streams[endpoint.bEndpointAddress.index] = UInt16(clamping: count) }
+        }
         return count >= Int32(stream) ? nil : .invalid
     }
 
@@ -150,5 +164,22 @@ extension Descriptors {
         return settings.filter { $0.bInterfaceNumber == interface }.flatMap(\.endpoints).reduce(0) {
             $0 | 1 << UInt32($1.bEndpointAddress.index)
         }
+    }
+
+    /// Those in force of the interface that has this one, which is among them.
+    func endpoints(besides endpoint: EndpointAddress, in settings: ActiveSettings) -> [EndpointDescriptor] {
+        let interfaces = configuration(value: settings.configurationValue)?.interfaces ?? []
+        return interfaces.first { setting in
+            settings.alternates[setting.bInterfaceNumber] == setting.bAlternateSetting
+                && setting.endpoints.contains { $0.bEndpointAddress == endpoint }
+        }?.endpoints ?? []
+    }
+}
+
+extension EndpointDescriptor {
+    /// Of a bulk endpoint at super speed; 0: none.
+    var maximumStreams: UInt32 {
+        let exponent = (companion?.bmAttributes ?? 0) & 0x1f
+        return transferType == .bulk && (1...16).contains(exponent) ? 1 << UInt32(exponent) : 0
     }
 }

@@ -8,8 +8,9 @@ import VUSBCore
 ///
 /// Concurrency model: transfers go to the table on the submitter's thread and complete on libusb's. All that blocks
 /// (configurations, alternate settings, halts, resets, streams, the end) is done one after the other on a thread of
-/// this device's, so that a device that doesn't answer holds up nobody else. `control` is written by that thread only;
-/// its `Mutex` is a leaf, held across no call.
+/// this device's, so that a device that doesn't answer holds up nobody else. Transfers go that way, too, while one waits
+/// there for its streams, so that they stay in order. `control` is written by that thread only; its `Mutex` is a leaf,
+/// held across no call.
 final class HostDevice: USBBackend {
     struct Control: Sendable {
         /// Nil once closed.
@@ -29,6 +30,8 @@ final class HostDevice: USBBackend {
     let table: TransferTable
     let thread: SerialThread
     let control: Mutex<Control>
+    /// Transfers on their way through the thread.
+    let waiting = Atomic<Int>(0)
     let logger: Logger
     /// Called once the transfers and the port are let go of.
     private let onClose: @Sendable () -> Void
@@ -55,14 +58,19 @@ final class HostDevice: USBBackend {
     }
 
     func submit(_ urb: consuming URB) {
-        if case .transfer = urb.operation, urb.streamID == 0 || hasStream(urb.streamID, urb.endpoint) {
-            table.submit(urb)
-        } else {
-            submitBlocking(urb)
-        }
+        guard case .transfer = urb.operation else { return submitBlocking(urb) }
+        let isDirect = waiting.load(ordering: .acquiring) == 0
+        if isDirect, urb.streamID == 0 || hasStream(urb.streamID, urb.endpoint) { return table.submit(urb) }
+        waiting.add(1, ordering: .relaxed)
+        submitBlocking(urb)
     }
 
-    func cancel(_ token: URBToken) { table.cancel(token) }
+    func cancel(_ token: URBToken) {
+        table.cancel(token)
+        // One that is still on its way through the thread isn't in the table yet.
+        guard waiting.load(ordering: .acquiring) > 0 else { return }
+        thread.enqueue { self.table.cancel(token) }
+    }
 
     func reset() async throws(USBError) {
         let result: Result<Void, USBError>? = await thread.run {

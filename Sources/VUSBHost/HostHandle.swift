@@ -19,8 +19,8 @@ protocol HandlePort: AnyObject, Sendable {
     func reset() -> Int32
     /// GET_DESCRIPTOR, from the device itself; nil where it doesn't answer soon.
     func descriptor(_ type: UInt8, _ index: UInt8, length: UInt16) -> [UInt8]?
-    /// The number of streams had, or a code.
-    func allocateStreams(_ count: UInt32, _ endpoint: UInt8) -> Int32
+    /// The number of streams had, or a code. Ends what is in flight at the endpoints' interface.
+    func allocateStreams(_ count: UInt32, _ endpoints: [UInt8]) -> Int32
 }
 
 /// An opened usbfs node and libusb's handle on it. Both are closed when the last reference goes: the device's, its
@@ -91,8 +91,8 @@ final class HostHandle: HandlePort, @unchecked Sendable {
         return count < 0 ? nil : Array(bytes[..<Int(count)])
     }
 
-    func allocateStreams(_ count: UInt32, _ endpoint: UInt8) -> Int32 {
-        var endpoint = endpoint
-        return unsafe libusb_alloc_streams(raw, count, &endpoint, 1)
+    func allocateStreams(_ count: UInt32, _ endpoints: [UInt8]) -> Int32 {
+        var endpoints = endpoints
+        return unsafe libusb_alloc_streams(raw, count, &endpoints, Int32(endpoints.count))
     }
 }

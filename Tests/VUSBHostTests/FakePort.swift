@@ -36,5 +36,5 @@ final class FakePort: HandlePort {
     func descriptor(_ type: UInt8, _ index: UInt8, length: UInt16) -> [UInt8]? {
         state.withLock { $0.descriptors[type] }
     }
-    func allocateStreams(_ count: UInt32, _ endpoint: UInt8) -> Int32 { record("streams \(count) \(endpoint)") }
+    func allocateStreams(_ count: UInt32, _ endpoints: [UInt8]) -> Int32 { record("streams \(count) \(endpoints)") }
 }
