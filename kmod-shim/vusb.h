@@ -4,8 +4,8 @@
  *
  * Concurrency: everything in struct vusb_host is protected by its lock, a leaf taken with
  * interrupts off, if it doesn't say otherwise. No lock is held while a URB is given back, and none
- * while the file is used: that's vusb_channel's threads, whose callbacks are in vusb_rx.c (the read
- * thread), vusb_tx.c (the write thread) and vusb_device.c (opened, closed).
+ * while the file is used: that's vusb_channel's threads, whose callbacks are in vusb_rx.c (what a
+ * read brought, one at a time), vusb_tx.c (the write thread) and vusb_device.c (opened, closed).
  *
  * Life of a URB: queued at its device -> its record is being filled in, it has a slot -> sent ->
  * its completion is being read -> given back. The cases of unlink, removal and loss are those of
@@ -161,7 +161,7 @@ struct vusb_answer {
 	u64 id;
 };
 
-/* The read thread's; not protected but by there being one. */
+/* Of the one read at a time, whoever answers it; not protected but by that. */
 struct vusb_rx {
 	struct vusb_reader reader;
 	struct vusb_urb *urb;		/* whose completion is being read */

@@ -48,6 +48,11 @@
 
 /* What a read asks for at least. */
 #define VUSB_READ_MIN		(16 * 1024)
+/*
+ * And at most where it's answered by a call: FUSE sends a longer one in parts, all at once, which
+ * may be answered in any order. A server that doesn't say otherwise takes 32 pages.
+ */
+#define VUSB_READ_ASYNC_MAX	(128 * 1024)
 /* Reads after which the longest of them is forgotten. */
 #define VUSB_READ_MEMORY	64
 
@@ -104,9 +109,9 @@ struct vusb_channel {
 	bool wanted[VUSB_WRITER + 1];
 
 	bool reads_all;
-	bool queues;			/* the file system answers a read by a call */
+	bool is_async;			/* the file system answers a read by a call */
 	struct kiocb read;		/* the one under way */
-	bool read_ended;
+	struct completion read_ended;	/* no flag: who waits may free the channel */
 	int read_result;		/* bytes, or a negative errno */
 	size_t read_size;		/* that the next read asks for */
 	size_t read_longest;		/* of the last ones, so many */
@@ -224,7 +229,8 @@ static struct file *vusb_file_open(struct vusb_channel *channel)
 	 * not to wait. Its server doesn't hear of that.
 	 */
 	p9 = file_inode(file)->i_sb->s_magic == V9FS_MAGIC;
-	channel->queues = file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC;
+	channel->is_async = file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC;
+	channel->read_size = VUSB_READ_MIN;
 	channel->reads_all = p9 && VUSB_9P_READS_ALL;
 	if (p9) {
 		spin_lock(&file->f_lock);
@@ -253,10 +259,12 @@ static void vusb_file_put(struct file *file)
  */
 static void vusb_read_adapt(struct vusb_channel *channel, size_t count)
 {
+	size_t most = channel->is_async ? VUSB_READ_ASYNC_MAX : VUSB_BUFFER_SIZE;
+
 	channel->read_longest = max(channel->read_longest, count);
 	if (2 * count > channel->read_size || ++channel->read_count == VUSB_READ_MEMORY) {
 		channel->read_size = clamp_t(size_t, roundup_pow_of_two(2 * channel->read_longest + 1),
-					     VUSB_READ_MIN, VUSB_BUFFER_SIZE);
+					     VUSB_READ_MIN, most);
 		channel->read_longest = count;
 		channel->read_count = 0;
 	}
@@ -276,7 +284,8 @@ static int vusb_received(struct vusb_channel *channel, size_t count)
 
 /*
  * Takes what a read brought. FUSE and virtio-fs call it in whatever task answers, so that nobody has
- * to be woken for it; that task may be the host's, and isn't kept waiting.
+ * to be woken for it. That task may be the host's: it waits for no memory, and no longer than for a
+ * callback of the other thread.
  */
 static void vusb_read_done(struct kiocb *read, long ret)
 {
@@ -294,9 +303,8 @@ static void vusb_read_done(struct kiocb *read, long ret)
 		ret = vusb_received(channel, ret) ?: ret;
 	}
 	channel->read_result = ret;
-	/* Pairs with the one in vusb_file_read(): after the result. */
-	smp_store_release(&channel->read_ended, true);
-	wake_up(&channel->read_wait);
+	/* The channel may be freed from here on. */
+	complete(&channel->read_ended);
 }
 
 /* One read, and what came of it: its bytes, which were taken already, or a negative errno. */
@@ -309,10 +317,10 @@ static int vusb_file_read(struct vusb_channel *channel, struct file *file)
 	vusb_buffer_iter(&channel->in, &iter, ITER_DEST, channel->read_size);
 	channel->read = (struct kiocb){
 		.ki_filp = file,
-		.ki_flags = channel->queues ? IOCB_DIRECT : 0,
-		.ki_complete = channel->queues ? vusb_read_done : NULL,
+		.ki_flags = channel->is_async ? IOCB_DIRECT : 0,
+		.ki_complete = channel->is_async ? vusb_read_done : NULL,
 	};
-	channel->read_ended = false;
+	reinit_completion(&channel->read_ended);
 	/*
 	 * The file ends where it begins: no reading on, then. A write would move the end, but where
 	 * that matters reads and writes take turns.
@@ -325,8 +333,7 @@ static int vusb_file_read(struct vusb_channel *channel, struct file *file)
 	vusb_reclaim_restore(&reclaim);
 	if (ret != -EIOCBQUEUED)
 		vusb_read_done(&channel->read, ret);
-	/* Pairs with the one in vusb_read_done(). */
-	wait_event_idle(channel->read_wait, smp_load_acquire(&channel->read_ended));
+	wait_for_completion_state(&channel->read_ended, TASK_IDLE);
 	return channel->read_result;
 }
 
@@ -626,11 +633,11 @@ static struct vusb_channel *vusb_channel_alloc(const char *path)
 		return NULL;
 	kref_init(&channel->ref);
 	init_completion(&channel->done);
+	init_completion(&channel->read_ended);
 	init_rwsem(&channel->user);
 	init_waitqueue_head(&channel->read_wait);
 	init_waitqueue_head(&channel->write_wait);
 	spin_lock_init(&channel->lock);
-	channel->read_size = VUSB_READ_MIN;
 	channel->path = kstrdup(path, GFP_KERNEL);
 	if (!channel->path)
 		goto free;
@@ -815,15 +822,10 @@ void vusb_channel_get_state(struct vusb_channel *channel, struct vusb_channel_st
 }
 EXPORT_SYMBOL_GPL(vusb_channel_get_state);
 
-static int __init vusb_channel_init(void)
-{
-	return 0;
-}
-module_init(vusb_channel_init);
-
 /*
  * The read thread was the last to hold the module, but who called vusb_read_done() may not have
- * returned from it: that's over when every task has once given up its processor by itself.
+ * returned from it: that's over when every task has once given up its processor by itself. (Without
+ * CONFIG_TASKS_RCU, which tracing brings, this waits only for those that weren't preempted in it.)
  */
 static void __exit vusb_channel_exit(void)
 {

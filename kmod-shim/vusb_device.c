@@ -384,7 +384,7 @@ static void vusb_probe_decide(struct vusb_host *host, enum vusb_probe probe, u32
 	vusb_channel_kick(host->channel);
 }
 
-/* The read thread's: a read returned with nothing. */
+/* From the received callback: a read returned with nothing. */
 int vusb_probe_empty(struct vusb_host *host)
 {
 	if (host->probe != VUSB_PROBE_UNKNOWN || !READ_ONCE(host->pinging))

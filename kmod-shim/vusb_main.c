@@ -94,6 +94,8 @@ static int vusb_alloc_streams(struct usb_hcd *hcd, struct usb_device *udev,
 
 	if (!(host->grant.features & VUSB_FEATURE_STREAMS))
 		return -EOPNOTSUPP;
+	/* The ids beyond are the bus's own. */
+	streams = min(streams, 65533U);
 	for (i = 0; i < count; i++)
 		streams = min_t(unsigned int, streams,
 				usb_ss_max_streams(&endpoints[i]->ss_ep_comp));
@@ -255,17 +257,15 @@ static void vusb_die(struct vusb_host *host)
 	vusb_give_back(host, &done);
 }
 
-/* Who waits for a port, for the end of a reset that the host is silent about, sees that it's empty. */
-static void vusb_ports_empty(struct vusb_host *host)
+/* Who waits for the end of a port's reset that the host is silent about sees that the port is empty. */
+static void vusb_ports_disconnect(struct vusb_host *host)
 {
 	struct vusb_device *device;
 
 	spin_lock_irq(&host->lock);
-	for (device = host->devices; device < host->devices + VUSB_MAX_DEVICES; device++) {
-		device->resetting = false;
+	for (device = host->devices; device < host->devices + VUSB_MAX_DEVICES; device++)
 		if (device->port)
 			vusb_port_disconnect(device->port);
-	}
 	spin_unlock_irq(&host->lock);
 }
 
@@ -330,7 +330,7 @@ static VUSB_REMOVE_TYPE vusb_remove(struct platform_device *pdev)
 
 	debugfs_remove_recursive(host->debugfs);
 	vusb_die(host);
-	vusb_ports_empty(host);
+	vusb_ports_disconnect(host);
 	/* From here on none is queued: see vusb_device_remove(). */
 	for (i = 0; i < VUSB_MAX_DEVICES; i++)
 		cancel_work_sync(&host->devices[i].orderly);

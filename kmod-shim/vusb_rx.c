@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the host says: a stream of records, taken apart where it lies in the read thread's buffer.
+ * What the host says: a stream of records, taken apart where it lies in the channel's buffer.
  * Data are copied once, to the URB.
  */
 #include <linux/jiffies.h>
@@ -288,7 +288,7 @@ static int vusb_rx_step(struct vusb_host *host, int step, const struct vusb_byte
 	}
 }
 
-/* The read thread's callback. */
+/* The callback of whoever answers a read. */
 int vusb_received(void *context, const void *bytes, size_t count)
 {
 	struct vusb_bytes in = { .at = bytes, .count = count }, piece;

@@ -69,17 +69,18 @@ static bool vusb_tx_may(const struct vusb_host *host, const struct vusb_urb *vur
 }
 
 /*
- * Whether the device has its share: no more than would be left. So there is always something left
- * for one that hasn't sent anything, though others keep all their URBs waiting.
+ * Whether the device has its share: no more than would be left then. So there is something left for
+ * the next, though others keep all their URBs waiting.
  */
 static bool vusb_tx_has_share(const struct vusb_host *host, const struct vusb_urb *vurb)
 {
 	const struct vusb_device *device = vurb->device;
 	u32 urbs_left = host->grant.urbs - host->urbs_sent;
-	u32 bytes_left = host->grant.bytes - host->bytes_sent - vurb->asked.length;
+	u32 bytes_left = host->grant.bytes - host->bytes_sent;
 
 	return device->sent &&
-	       (device->sent >= urbs_left || device->bytes_sent + vurb->asked.length > bytes_left);
+	       (device->sent >= urbs_left ||
+		device->bytes_sent + 2ULL * vurb->asked.length > bytes_left);
 }
 
 /* Devices take turns; one that waits for credits isn't overtaken, but where it has its share. */
@@ -92,10 +93,10 @@ static struct vusb_urb *vusb_tx_next(struct vusb_host *host)
 		if (vusb_device_held(device))
 			continue;
 		vurb = list_first_entry(&device->queue, struct vusb_urb, queue);
-		if (!vusb_tx_may(host, vurb))
-			return NULL;
 		if (vusb_tx_has_share(host, vurb))
 			continue;
+		if (!vusb_tx_may(host, vurb))
+			return NULL;
 		list_del_init(&vurb->queue);
 		device->queued--;
 		if (list_empty(&device->queue))

@@ -52,8 +52,8 @@ final class HCDFile: WaitingFile, HCDReader, HCDClockFile {
             serve()
         case .empty: reply.data([])
         case .failed(let errno): reply.error(errno)
-        // Exporters read on behind a short answer until one is empty: what they have must not wait for what comes next,
-        // nor whoever asked them.
+        // Exporters read on behind a short answer until one is empty: what they have already mustn't wait for what comes
+        // next, since somebody waits for them.
         case .nothing where offset > 0: reply.data([])
         case .nothing where isNonblocking: reply.error(EAGAIN)
         case .nothing: wait(reply, size: size)

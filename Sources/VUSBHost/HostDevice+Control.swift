@@ -100,7 +100,7 @@ extension HostDevice {
         }
         if had >= stream { return nil }
         let settings = ActiveSettings(descriptors, configurationValue: value, alternates: alternates)
-        let all = descriptors.endpoints(besides: endpoint, in: settings)
+        let all = descriptors.endpoints(ofInterfaceWith: endpoint, in: settings)
         let streaming = all.filter { $0.maximumStreams > 0 }
         guard had == 0, streaming.contains(where: { $0.bEndpointAddress == endpoint }) else { return .invalid }
         // A driver that is about to use streams has nothing in flight there; of one that does, it ends with an error.
@@ -166,8 +166,8 @@ extension Descriptors {
         }
     }
 
-    /// Those in force of the interface that has this one, which is among them.
-    func endpoints(besides endpoint: EndpointAddress, in settings: ActiveSettings) -> [EndpointDescriptor] {
+    /// Those in force of the interface that has this one.
+    func endpoints(ofInterfaceWith endpoint: EndpointAddress, in settings: ActiveSettings) -> [EndpointDescriptor] {
         let interfaces = configuration(value: settings.configurationValue)?.interfaces ?? []
         return interfaces.first { setting in
             settings.alternates[setting.bInterfaceNumber] == setting.bAlternateSetting

@@ -58,18 +58,22 @@ final class HostDevice: USBBackend {
     }
 
     func submit(_ urb: consuming URB) {
-        guard case .transfer = urb.operation else { return submitBlocking(urb) }
+        guard case .transfer = urb.operation else {
+            submitBlocking(urb)
+            return
+        }
         let isDirect = waiting.load(ordering: .acquiring) == 0
         if isDirect, urb.streamID == 0 || hasStream(urb.streamID, urb.endpoint) { return table.submit(urb) }
         waiting.add(1, ordering: .relaxed)
-        submitBlocking(urb)
+        if !submitBlocking(urb) { waiting.subtract(1, ordering: .releasing) }
     }
 
     func cancel(_ token: URBToken) {
+        // Looked at first: a transfer that leaves the thread between the two is in the table by then, or cancelled
+        // behind it.
+        let mayWait = waiting.load(ordering: .acquiring) > 0
         table.cancel(token)
-        // One that is still on its way through the thread isn't in the table yet.
-        guard waiting.load(ordering: .acquiring) > 0 else { return }
-        thread.enqueue { self.table.cancel(token) }
+        if mayWait { thread.enqueue { self.table.cancel(token) } }
     }
 
     func reset() async throws(USBError) {
@@ -95,12 +99,15 @@ final class HostDevice: USBBackend {
         control.withLock { $0.streams[endpoint.index] >= stream }
     }
 
-    private func submitBlocking(_ urb: consuming URB) {
+    /// False where it has ended, since the device is closed.
+    @discardableResult
+    private func submitBlocking(_ urb: consuming URB) -> Bool {
         let parcel = Parcel(urb)
         let accepted = thread.enqueue {
             if let urb = parcel.open() { self.carryOut(urb) }
         }
         if !accepted { parcel.open()?.complete(.noDevice) }
+        return accepted
     }
 
     private func closeNow() {

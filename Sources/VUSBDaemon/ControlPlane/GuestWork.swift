@@ -12,8 +12,10 @@ extension ControlPlane {
         in guest: String, for limit: Duration, operation: Int?,
         _ call: @escaping @Sendable () async throws(USBError) -> Value
     ) async -> Result<Value, USBError> {
-        if let failure = await awaitWork(in: guest, operation: operation) { return .failure(failure) }
+        let failure = await awaitWork(in: guest, operation: operation)
+        // Then it isn't waited for either, and that says more than that something is at work there yet.
         guard guestRegistry[guest]?.isGone == false else { return .failure(Self.gone(guest)) }
+        if let failure { return .failure(failure) }
         let work = begin(in: guest, call)
         let result = await ask(guest, for: limit) { () async throws(USBError) in
             try await withTaskCancellationHandler {
@@ -24,7 +26,9 @@ extension ControlPlane {
         }
         work.cancel()
         // Not where the guest went off or vusbd is in a hurry: then nobody waits any more.
-        guard case .failure(let error) = result, error.code == .timedOut, guestWork[guest] != nil else { return result }
+        guard case .failure(let error) = result, error.code == .timedOut else { return result }
+        // It may have ended at that very moment, and well.
+        guard guestWork[guest] != nil else { return await work.value }
         if let operation { operationLog.step(operation, "not done within \(limit.inSeconds) s: it's being undone") }
         return await end(of: work, in: guest, because: error)
     }

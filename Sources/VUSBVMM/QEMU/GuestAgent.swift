@@ -24,7 +24,7 @@ actor GuestAgent {
         var chunk = 48 << 10
         /// Between questions for a program's end: doubled each time.
         var firstPoll: Duration = .milliseconds(10)
-        var longestPoll: Duration = .milliseconds(200)
+        var longestPoll: Duration = .milliseconds(50)
     }
 
     /// Lines that don't belong to a sync before it's given up: more than an agent can have left, and a guest that floods

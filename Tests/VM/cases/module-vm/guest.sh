@@ -55,6 +55,23 @@ equal "the disk's speed and URBs in flight" "$(hcd_port "$disk" speed) $(hcd_por
 [ "$(hcd_port "$disk" bytes_in)" -ge 16777216 ] || fail "the disk's image was read, but not by the module's count"
 [ "$(hcd_port "$disk" bytes_out)" -ge 3000001 ] || fail "a file was written, but not by the module's count"
 [ "$(hcd_state urbs)" -ge "$(hcd_port "$disk" urbs)" ] || fail "the disk has more URBs than all"
+
+note "a device that keeps all its URBs waiting leaves room for the others"
+path=$(our_device 0525 a4a7) || exit 1
+hold "$(usb_node "$path")" 1 0x81 600 512 >/tmp/held 2>&1 8>&- &
+holder=$!
+eventually 10 grep -q held /tmp/held
+has_in_flight() { [ "$(hcd_port "$1" in_flight)" -eq "$2" ]; }
+# The host takes 1024 at once: no more than are left, and the keyboard has one.
+eventually 10 has_in_flight "usb2-${path#*-}" 512
+equal "its URBs that wait here" "$(hcd_port "usb2-${path#*-}" queued)" 88
+ctl type emu-keyboard v
+eventually 10 were_typed "47 22 31 48 47 "
+fast=$(wait_disk "$(our_device 0525 a4a5)") || exit 1
+dd if="/dev/$fast" of=/dev/null bs=1M count=4 iflag=direct 2>/dev/null || fail "reading the disk"
+kill $holder
+ending $holder
+eventually 10 has_in_flight "usb2-${path#*-}" 0
 stop_keys
 
 note "away again"
