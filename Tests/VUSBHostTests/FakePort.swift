@@ -1,9 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLibUSB
+import Logging
 import Synchronization
+import VUSBCore
 
 @testable import VUSBHost
+
+extension HostDevice {
+    /// A device that is opened and in its configuration 1.
+    convenience init(
+        _ descriptors: Descriptors, port: any HandlePort, claim: HostClaim, table: TransferTable
+    ) throws {
+        self.init(
+            id: DeviceID("1-1"),
+            descriptors: descriptors,
+            control: Control(port: port, claim: claim, configurationValue: 1, alternates: [:]),
+            table: table,
+            thread: try SerialThread(name: "test"),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        ) {}
+    }
+}
 
 /// Plays libusb's handle: keeps what was asked of it, answers as the test says.
 final class FakePort: HandlePort {

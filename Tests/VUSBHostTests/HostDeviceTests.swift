@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLibUSB
-import Logging
 import Synchronization
 import Testing
 import VUSBCore
@@ -21,14 +20,7 @@ import VUSBTestSupport
         let descriptors = try SampleDevice.zero()
         var claim = HostClaim(driven: [0], configurationValue: 1)
         try claim.take([0], through: port)
-        host = HostDevice(
-            id: DeviceID("1-1"),
-            descriptors: descriptors,
-            control: HostDevice.Control(port: port, claim: claim, configurationValue: 1, alternates: [:]),
-            table: factory.makeTable(),
-            thread: try SerialThread(name: "test"),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        ) {}
+        host = try HostDevice(descriptors, port: port, claim: claim, table: factory.makeTable())
         device = SampleDevice.attach(host, descriptors: descriptors, pool: pool)
     }
 

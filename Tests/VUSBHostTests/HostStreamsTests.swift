@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CLibUSB
-import Logging
 import Testing
 import VUSBCore
 import VUSBTestSupport
@@ -34,15 +32,8 @@ import VUSBTestSupport
                 DescriptorBytes.endpoint(0x04, maxPacketSize: 1024), DescriptorBytes.companion(),
             ])
         let descriptors = try Descriptors(parsing: bytes)
-        host = HostDevice(
-            id: DeviceID("1-1"),
-            descriptors: descriptors,
-            control: HostDevice.Control(
-                port: port, claim: HostClaim(driven: [], configurationValue: 1), configurationValue: 1, alternates: [:]),
-            table: factory.makeTable(),
-            thread: try SerialThread(name: "test"),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        ) {}
+        let claim = HostClaim(driven: [], configurationValue: 1)
+        host = try HostDevice(descriptors, port: port, claim: claim, table: factory.makeTable())
         device = SampleDevice.attach(host, descriptors: descriptors, speed: .super, pool: pool)
     }
 

@@ -317,6 +317,23 @@ were_typed() {
     [ "$(od -An -v -t u2 -w24 /tmp/keys | awk '$9 == 1 && $11 == 1 { printf "%s ", $10 }')" = "$1" ]
 }
 
+# under_load: an emulated disk and a zero of ours are at work, until they go. Sets path and disk, zero, and the numbers of
+# the processes, reader and tester.
+under_load() {
+    path=$(wait_our_device 0525 a4a5) || exit 1
+    disk=$(wait_disk "$path") || exit 1
+    zero=$(wait_our_device 0525 a4a0) || exit 1
+    eventually 10 is_bound_to "$zero" 0 usbtest
+    (while dd if="/dev/$disk" of=/dev/null bs=65536 iflag=direct; do :; done) >/dev/null 2>&1 8>&- &
+    reader=$!
+    (while usbtest "$(usb_node "$zero")" 27:1000:16384; do :; done) >/dev/null 2>&1 8>&- &
+    tester=$!
+    eventually 10 has_carried "$path" bytes_in 1048576
+    eventually 10 has_carried "$zero" bytes_out 1048576
+}
+# has_carried PATH bytes_in|bytes_out BYTES: at least so many, by the module's count.
+has_carried() { [ "$(hcd_port "usb2-${1#*-}" "$2")" -ge "$3" ]; }
+
 # usbtest_alternate PATH N: binds the usbtest driver with the device's Nth alternate setting.
 usbtest_alternate() {
     [ ! -d /sys/module/usbtest ] || rmmod usbtest || fail "rmmod usbtest"

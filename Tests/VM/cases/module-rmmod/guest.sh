@@ -5,19 +5,6 @@ usb_drivers
 modprobe usbtest
 start_agent
 
-# load_under_load: module and devices, and work on both that goes on until they go.
-load_under_load() {
-    ctl load vm1 --mode module
-    path=$(wait_our_device 0525 a4a5) || exit 1
-    disk=$(wait_disk "$path") || exit 1
-    zero=$(wait_our_device 0525 a4a0) || exit 1
-    eventually 10 is_bound_to "$zero" 0 usbtest
-    (while dd if="/dev/$disk" of=/dev/null bs=65536 iflag=direct; do :; done) >/dev/null 2>&1 8>&- &
-    reader=$!
-    (while usbtest "$(usb_node "$zero")" 27:1000:16384; do :; done) >/dev/null 2>&1 8>&- &
-    tester=$!
-    usleep 300000
-}
 # remove_within SECONDS
 remove_within() {
     started=$(cut -d. -f1 /proc/uptime)
@@ -30,7 +17,8 @@ remove_within() {
 
 for round in 1 2 3; do
     note "under load, round $round"
-    load_under_load
+    ctl load vm1 --mode module
+    under_load
     remove_within 10
     ctl unload vm1
     no_module_loaded || fail "unload left something"
