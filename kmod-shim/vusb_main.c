@@ -26,9 +26,9 @@ static char *path = "/vusb/hcd";
 module_param(path, charp, 0444);
 MODULE_PARM_DESC(path, "file of the channel to the host (default /vusb/hcd)");
 
-static unsigned int ports = 8;
+static unsigned int ports = VUSB_MAX_PORTS;
 module_param(ports, uint, 0444);
-MODULE_PARM_DESC(ports, "ports of each of the two root hubs, 1 to 15 (default 8)");
+MODULE_PARM_DESC(ports, "ports of each of the two root hubs, 1 to 15 (default 15)");
 
 static struct platform_device *vusb_pdev;
 

@@ -31,16 +31,20 @@ package struct HCDChannelStatus: Sendable, Equatable {
     package var state: State
     /// What the module said of itself in its hello.
     package var peer: String?
+    /// Of each of the module's two root hubs; 0 before its hello.
+    package var ports: Int
     package var isOneAtATime: Bool
     package var urbsInFlight: Int
     /// Since the channel was made.
     package var openCount: Int
 
     package init(
-        state: State, peer: String? = nil, isOneAtATime: Bool = false, urbsInFlight: Int = 0, openCount: Int = 0
+        state: State, peer: String? = nil, ports: Int = 0, isOneAtATime: Bool = false, urbsInFlight: Int = 0,
+        openCount: Int = 0
     ) {
         self.state = state
         self.peer = peer
+        self.ports = ports
         self.isOneAtATime = isOneAtATime
         self.urbsInFlight = urbsInFlight
         self.openCount = openCount

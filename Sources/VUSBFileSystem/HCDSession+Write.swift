@@ -102,6 +102,7 @@ extension HCDSession {
             guard state.phase == .greeting else { return }
             state.phase = .open
             state.peer = peer
+            state.ports = Int(hello.ports)
             state.wait = min(hello.wait, HCDLimits.wait)
             if hello.maxTransfer > 0 { state.maxTransfer = min(Int(hello.maxTransfer), HCDLimits.transfer) }
             var record = HCDRecord(.hello)

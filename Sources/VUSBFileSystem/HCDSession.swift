@@ -55,6 +55,8 @@ final class HCDSession: URBHandler {
         var wait = HCDLimits.greetingWait
         var maxTransfer = HCDLimits.transfer
         var peer: String?
+        /// Of each of the guest's root hubs.
+        var ports = 0
         var isOneAtATime = false
         var reader: (any HCDReader)?
     }
@@ -84,6 +86,7 @@ final class HCDSession: URBHandler {
             HCDChannelStatus(
                 state: state.phase.shown,
                 peer: state.peer,
+                ports: state.ports,
                 isOneAtATime: state.isOneAtATime,
                 urbsInFlight: state.slots.inUse
             )

@@ -30,6 +30,18 @@ import VUSBTestSupport
         await bench.close()
     }
 
+    @Test func aGuestWithAModuleGetsNoMoreDevicesThanItHasPorts() async throws {
+        let (bench, _) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0", "emu-b 0525:a4a0"], lists: ["emu-a"])
+        bench.tree.setChannel("vm1", .closed)
+        bench.tree.setChannel("vm1", .open, ports: 1)
+        let info = try await bench.finish(await bench.plane.attach("emu-b", AttachRequest(guest: "vm1")))
+        #expect(info.error?.code == .unavailable)
+        #expect(
+            info.error?.detail == "guest vm1 has no free port for emu-b: all 1 of its USB 2 root hub are taken")
+        #expect(try await bench.state("emu-b") == .available)
+        await bench.close()
+    }
+
     @Test func aGuestThatIsNotLoadedGetsNothing() async throws {
         let bench = try await Bench()
         _ = try await bench.plane.plugIn("emu-a 0525:a4a0")

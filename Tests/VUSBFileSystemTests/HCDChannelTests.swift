@@ -166,7 +166,7 @@ struct HCDChannelTests {
         let rig = try Rig(ScriptedBackend(always: .hold))
         rig.guest.send(HCDBytes.bulkIn(HCDBytes.id(0), 64))
         var status = rig.tree.tree.channelStatus(of: "web1")
-        #expect(status == HCDChannelStatus(state: .open, peer: "test 1", urbsInFlight: 1, openCount: 1))
+        #expect(status == HCDChannelStatus(state: .open, peer: "test 1", ports: 8, urbsInFlight: 1, openCount: 1))
         rig.guest.send(.bye)
         status = rig.tree.tree.channelStatus(of: "web1")
         #expect(status?.state == .leaving)

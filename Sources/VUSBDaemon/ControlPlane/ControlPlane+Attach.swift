@@ -88,6 +88,7 @@ extension ControlPlane {
                 remedy: "plug it in again"
             )
         }
+        try checkHasPort(guest, for: record)
         guard let slot = guestRegistry[guest]?.numbers.allot(for: DeviceIdentity(record)) else {
             throw Problem(
                 .unavailable,
@@ -115,6 +116,22 @@ extension ControlPlane {
     }
 
     // MARK: - Whether it may be
+
+    /// A guest with a module sees no more devices than there are ports on its root hubs: one for USB 3, one for slower
+    /// ones.
+    private func checkHasPort(_ guest: String, for record: DeviceRecord) throws(Problem) {
+        guard guestRegistry[guest]?.hasModule == true, let status = tree.channelStatus(of: guest), status.ports > 0
+        else { return }
+        let isSuper = record.speed >= .super
+        let taken = deviceRegistry.attachments(of: guest).count { ($0.record.speed >= .super) == isSuper }
+        guard taken >= status.ports else { return }
+        throw Problem(
+            .unavailable,
+            "guest \(guest) has no free port for \(record.id): all \(status.ports) of its USB \(isSuper ? 3 : 2) root hub "
+                + "are taken",
+            remedy: "detach a device first"
+        )
+    }
 
     func checkTakesDevices(_ guest: GuestEntry) throws(Problem) {
         let name = guest.definition.name

@@ -154,7 +154,7 @@ package struct ModuleLoader: Sendable {
             guard mount.type == share.kind.rawValue, mount.source == tag else {
                 throw USBError(
                     .busy, "mount \(share.path): \(mount.source) of type \(mount.type) is mounted there",
-                    remedy: "unmount it in the guest, or give the guest's share another path"
+                    remedy: "unmount it in the guest"
                 )
             }
             step("\(share.path) is mounted")
@@ -196,13 +196,13 @@ package struct ModuleLoader: Sendable {
         case .exited(4):
             throw USBError(
                 .notFound, "look for the channel: \(channelPath) isn't there in the guest",
-                remedy: "its machine must export the guest's own directory, guests/NAME of the host's /vusb; start an "
-                    + "exporter anew that was started before vusbd"
+                remedy: "its machine must export what `vusbctl guest add` printed, exports/NAME beside vusbd's socket; start "
+                    + "an exporter anew that is older than vusbd or than the guest's declaration"
             )
         case .exited(5):
             throw USBError(
                 .invalid, "look for the channel: the guest sees the whole of /vusb, not just its own directory",
-                remedy: "have its machine export guests/NAME of the host's /vusb, and nothing above it"
+                remedy: "have its machine export exports/NAME beside vusbd's socket, and nothing above it"
             )
         default:
             throw USBError(.io, "look for the channel: the shell failed: \(PlainText.lastLines(result.errors))")

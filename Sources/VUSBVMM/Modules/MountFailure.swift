@@ -12,7 +12,7 @@ struct MountFailure {
         let text = PlainText.lastLines(result.errors.isEmpty ? result.output : result.errors)
         let said = text.isEmpty ? "it failed with \(result.end)" : text
         guard result.end != .exited(3) else {
-            return USBError(.io, said, remedy: "make the directory \(share.path) in the guest, or give another path")
+            return USBError(.io, said, remedy: "make the directory \(share.path) in the guest")
         }
         if text.contains("unknown filesystem type") {
             return USBError(.unsupported, said, remedy: missingType)

@@ -113,11 +113,14 @@ final class RecordingTree: GuestTree {
     func onChannel(_ handler: @escaping @Sendable (String) -> Void) { state.withLock { $0.onChannel = handler } }
 
     /// A guest's module opens its file and says hello, or closes it; nothing happens where there is no file.
-    func setChannel(_ guest: String, _ channelState: HCDChannelStatus.State, oneAtATime: Bool = false) {
+    func setChannel(
+        _ guest: String, _ channelState: HCDChannelStatus.State, oneAtATime: Bool = false, ports: Int = 15
+    ) {
         let isThere = state.withLock { state in
             guard let status = state.channels[guest], status.state != channelState || oneAtATime else { return false }
             state.channels[guest] = HCDChannelStatus(
-                state: channelState, peer: "test 1", isOneAtATime: oneAtATime, openCount: status.openCount + 1)
+                state: channelState, peer: "test 1", ports: ports, isOneAtATime: oneAtATime,
+                openCount: status.openCount + 1)
             return true
         }
         guard isThere else { return }
