@@ -8,6 +8,9 @@ package enum DeviceSpeed: String, Sendable, CaseIterable {
     case `super`
     case superPlus = "super-plus"
 
+    /// SuperSpeed or faster: at a root hub of USB 3, and with its units.
+    package var isSuper: Bool { self == .super || self == .superPlus }
+
     /// Megabits a second, as sysfs prints it in `speed`.
     package var sysfsName: String {
         switch self {

@@ -88,7 +88,7 @@ struct DeviceView: Sendable {
         case .bConfigurationValue: String(configuration.bConfigurationValue)
         case .bNumInterfaces: Self.pad(String(Set(configuration.interfaces.map(\.bInterfaceNumber)).count))
         case .bmAttributes: Self.pad(String(configuration.bmAttributes, radix: 16))
-        case .bMaxPower: "\(Int(configuration.bMaxPower) * (record.speed >= .super ? 8 : 2))mA"
+        case .bMaxPower: "\(Int(configuration.bMaxPower) * (record.speed.isSuper ? 8 : 2))mA"
         default: nil
         }
     }
@@ -99,11 +99,4 @@ struct DeviceView: Sendable {
     }
 
     private static func pad(_ text: String) -> String { text.count < 2 ? " " + text : text }
-}
-
-extension DeviceSpeed {
-    fileprivate static func >= (left: DeviceSpeed, right: DeviceSpeed) -> Bool {
-        let order = DeviceSpeed.allCases
-        return order.firstIndex(of: left) ?? 0 >= order.firstIndex(of: right) ?? 0
-    }
 }

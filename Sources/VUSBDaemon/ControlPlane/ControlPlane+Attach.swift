@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBFileSystem
 
 /// A guest gets a device.
 extension ControlPlane {
@@ -122,8 +123,8 @@ extension ControlPlane {
     private func checkHasPort(_ guest: String, for record: DeviceRecord) throws(Problem) {
         guard guestRegistry[guest]?.hasModule == true, let status = tree.channelStatus(of: guest), status.ports > 0
         else { return }
-        let isSuper = record.speed >= .super
-        let taken = deviceRegistry.attachments(of: guest).count { ($0.record.speed >= .super) == isSuper }
+        let isSuper = record.speed.isSuper
+        let taken = deviceRegistry.attachments(of: guest).count { $0.record.speed.isSuper == isSuper }
         guard taken >= status.ports else { return }
         throw Problem(
             .unavailable,

@@ -25,7 +25,8 @@ extension GuestFacts {
                 .busy,
                 "ask the guest: vusb_hcd\(version) is loaded there already with path=\(path ?? "?")\(users), "
                     + "and not by us",
-                remedy: "rmmod vusb_hcd vusb_channel there if nobody needs it, or load it there with path=\(channelPath)"
+                remedy: "rmmod vusb_hcd vusb_channel there if nobody needs it, or load it there with "
+                    + "path=\(channelPath)"
             )
         }
         return true

@@ -196,8 +196,8 @@ package struct ModuleLoader: Sendable {
         case .exited(4):
             throw USBError(
                 .notFound, "look for the channel: \(channelPath) isn't there in the guest",
-                remedy: "its machine must export what `vusbctl guest add` printed, exports/NAME beside vusbd's socket; start "
-                    + "an exporter anew that is older than vusbd or than the guest's declaration"
+                remedy: "its machine must export what `vusbctl guest add` printed, exports/NAME beside vusbd's socket; "
+                    + "start an exporter anew that is older than vusbd or than the guest's declaration"
             )
         case .exited(5):
             throw USBError(
