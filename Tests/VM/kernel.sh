@@ -5,10 +5,10 @@
 #
 #   kernel.sh [--cache DIR] [--list | KERNEL]
 #
-# KERNEL is 6.1, 6.1-rt, 6.12 or 6.12-rt. Prints the folder that it lies in: boot/vmlinuz-RELEASE,
-# lib/modules/RELEASE, `build`, which is what KDIR is to a module's Makefile, and `release`, which says RELEASE. The
-# packages linux-headers-6.12… can't be had without their kernel, which then makes its initramfs: unpacked here, all
-# four are alike and the machine stays as it is.
+# KERNEL is 6.1, 6.1-rt, 6.12 or 6.12-rt; or 6.1-debug, which debug-kernel.sh builds, and which --list doesn't name.
+# Prints the folder that it lies in: boot/vmlinuz-RELEASE, lib/modules/RELEASE, `build`, which is what KDIR is to a
+# module's Makefile, and `release`, which says RELEASE. The packages linux-headers-6.12… can't be had without their
+# kernel, which then makes its initramfs: unpacked here, all four are alike and the machine stays as it is.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -25,7 +25,7 @@ metapackage() {
         6.1-rt) echo linux-image-rt-amd64 ;;
         6.12) echo linux-image-6.12-amd64 ;;
         6.12-rt) echo linux-image-6.12-rt-amd64 ;;
-        *) die "no kernel $1; there are 6.1, 6.1-rt, 6.12 and 6.12-rt" ;;
+        *) die "no kernel $1; there are 6.1, 6.1-rt, 6.12, 6.12-rt and 6.1-debug" ;;
     esac
 }
 
@@ -42,6 +42,7 @@ while (($#)); do
     esac
 done
 [[ -n $kernel ]] || { usage >&2; exit 2; }
+[[ $kernel != 6.1-debug ]] || exec "$root/Tests/VM/debug-kernel.sh" --cache "$cache"
 
 meta=$(metapackage "$kernel")
 image=$(depends "$meta" 'linux-image-[0-9]\S*')

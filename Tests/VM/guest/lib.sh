@@ -21,9 +21,9 @@ host() {
 }
 
 # eventually SECONDS COMMAND…: waits until the command succeeds; a condition with a deadline, not a pause. The deadline
-# is for an idle machine: a busy one, under software emulation, gets four times as long.
+# is for an idle machine: a busy one, under software emulation, gets four times as long, and time_factor is /init's.
 eventually() {
-    eventually_end=$(($(cut -d. -f1 /proc/uptime) + 4 * $1))
+    eventually_end=$(($(cut -d. -f1 /proc/uptime) + 4 * time_factor * $1))
     shift
     until "$@" >/dev/null 2>&1; do
         [ "$(cut -d. -f1 /proc/uptime)" -lt $eventually_end ] || fail "did not come true in time: $*"
@@ -186,14 +186,16 @@ idle() { vusbctl status --json | jq -e '.urbsInFlight == 0'; }
 
 # ---- a guest of a vusbd elsewhere
 
-# start_agent [OPTION…]: the guest agent, so that vusbd can load the module.
+# start_agent [OPTION…]: the guest agent, so that vusbd can load the module; returns when it has its port open.
 start_agent() {
     eventually 10 serial_port org.qemu.guest_agent.0
     mkdir -p /run/qemu-ga
     qemu-ga --method=virtio-serial --path="$(serial_port org.qemu.guest_agent.0)" --statedir=/run/qemu-ga \
         --pidfile=/run/qemu-ga/pid "$@" >/tmp/agent.log 2>&1 8>&- &
     agent_pid=$!
+    eventually 10 has_port_open "$agent_pid"
 }
+has_port_open() { ls -l "/proc/$1/fd" | grep -q /dev/vport; }
 stop_agent() {
     kill "$agent_pid"
     ending "$agent_pid"

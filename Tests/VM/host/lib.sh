@@ -21,7 +21,7 @@ background() {
 
 # eventually SECONDS COMMAND…: waits until the command succeeds, as in the guest.
 eventually() {
-    local end=$((SECONDS + 4 * $1))
+    local end=$((SECONDS + 4 * time_factor * $1))
     shift
     until "$@" >/dev/null 2>&1; do
         ((SECONDS < end)) || { echo "did not come true in time: $*" >&2; return 1; }

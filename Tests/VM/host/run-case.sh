@@ -24,6 +24,9 @@ share=virtiofs
 virtiofsd_options=(--thread-pool-size=4)
 kernel_arguments=
 modules_directory=$image/modules
+# How much longer all may take: for a kernel that looks into everything it does, or a machine that is very busy.
+time_factor=${VUSB_TIME_FACTOR:-1}
+[[ $kernel != *-debug ]] || time_factor=${VUSB_TIME_FACTOR:-4}
 # Whether the guest's reboot ends QEMU.
 reboots=no
 power_off_limit=20
@@ -31,6 +34,8 @@ prepare() { :; }
 verify() { :; }
 . "$here/lib.sh"
 [[ ! -f $case_directory/host.sh ]] || . "$case_directory/host.sh"
+time_limit=$((time_limit * time_factor))
+power_off_limit=$((power_off_limit * time_factor))
 
 # With vusbd on this machine, mounts that nobody else sees and that end with the case.
 if [[ $daemon == host && -z ${VUSB_VM_NAMESPACE:-} ]]; then
@@ -77,6 +82,7 @@ start_qemu() {
 
 boot() {
     local initrd=initrd.img
+    local case_arguments="vusb.case=$name vusb.limit=$time_limit vusb.factor=$time_factor"
     if [[ $daemon == host ]]; then
         initrd=initrd-guest.img
     else
@@ -86,7 +92,7 @@ boot() {
     qemu_base=(
         -machine q35,accel=tcg,i8042=off -cpu "${VUSB_CPU:-max}" -smp 2 -m "$memory" -nodefaults -no-user-config -display none
         -kernel "$image/$kernel/vmlinuz" -initrd "$image/$kernel/$initrd"
-        -append "console=ttyS0 loglevel=5 panic=-1 preempt=full rdinit=/init vusb.case=$name vusb.limit=$time_limit $kernel_arguments"
+        -append "console=ttyS0 loglevel=5 panic=-1 preempt=full rdinit=/init $case_arguments $kernel_arguments"
         -chardev "file,id=console,path=$log,append=on" -serial chardev:console -qmp "unix:$work/qmp,server=on,wait=off"
         -device virtio-serial-pci -chardev "pipe,id=sync,path=$work/sync"
         -device virtserialport,chardev=sync,name=vusb.sync
@@ -102,7 +108,7 @@ complaints='BUG:|WARNING: |Oops|general protection fault|Kernel panic|KASAN|UBSA
 complaints+='|possible (circular|recursive|irq) |inconsistent lock state|suspicious RCU usage|sleeping function|scheduling while'
 complaints+='|rcu.*(stall|detected expedited|kthread starved)|soft lockup|hard LOCKUP|NMI watchdog|page allocation failure'
 complaints+='|refcount_t|list_(add|del) corruption|use-after-free|unable to handle|DEBUG_LOCKS_WARN|Out of memory'
-complaints+='|Call Trace:|already present!'
+complaints+='|Call Trace:|already present!|register non-static key|ODEBUG: '
 
 # Does one step for the guest: `step_NAME ARG…`, whose standard output is the answer. In this shell, so that a step may
 # start and end processes and keep things in variables.

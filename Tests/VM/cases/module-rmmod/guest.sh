@@ -9,7 +9,7 @@ start_agent
 remove_within() {
     started=$(cut -d. -f1 /proc/uptime)
     rmmod vusb_hcd || fail "rmmod"
-    [ $(($(cut -d. -f1 /proc/uptime) - started)) -le "$1" ] || fail "rmmod took more than $1 s"
+    [ $(($(cut -d. -f1 /proc/uptime) - started)) -le $(($1 * time_factor)) ] || fail "rmmod took more than $(($1 * time_factor)) s"
     ending $reader
     ending $tester
     [ ! -e "/dev/$disk" ] || fail "the disk outlived the module"
