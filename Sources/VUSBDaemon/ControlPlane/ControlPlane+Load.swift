@@ -12,7 +12,8 @@ extension ControlPlane {
         let mode = try mode(of: guest, asked: request.mode)
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
-        let plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        var plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        if guest.state == .waiting { plan.awaitedMode = guest.loadedMode ?? mode }
         return beginLoad(name, plan)
     }
 
@@ -163,8 +164,22 @@ extension ControlPlane {
         {
             tellOfLeftovers(in: name, because: failure, operation: operation)
         }
+        if await waitsFurther(name, plan, operation: operation) { return }
         await settleFailure(of: name, plan, because: problem)
         await persist()
+    }
+
+    /// A load by hand of a guest that waits takes nothing from it while its machine is off.
+    private func waitsFurther(_ name: String, _ plan: LoadPlan, operation: Int) async -> Bool {
+        guard let mode = plan.awaitedMode, guestRegistry[name]?.isBound == true else { return false }
+        if guestRegistry[name]?.isGone == false, await isUp(name) { return false }
+        change(name) { guest in
+            guest.process = nil
+            guest.loadedMode = mode
+        }
+        operationLog.step(operation, "its machine is off: it's loaded again when that is back")
+        await suspend(name)
+        return true
     }
 
     private func settleFailure(of name: String, _ plan: LoadPlan, because problem: Problem) async {
