@@ -64,6 +64,9 @@ extension ControlPlane {
         try checkGoing(name, operation)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, "published")
+        if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
+            operationLog.step(operation, text)
+        }
         if plan.mode == .module { try await bringUpModule(name, plan, operation: operation) }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
@@ -187,12 +190,17 @@ extension ControlPlane {
         if returns, guestRegistry[name]?.isGone == true { return await suspend(name) }
         guard returns, plan.waitsForBoot else {
             await takeDown(name)
-            if problem.code != .cancelled { setState(.failed(reason: problem.detail), of: name) }
+            if problem.code != .cancelled { setFailed(name, because: problem) }
             return
         }
         // Its next start, or vusbd's, may go better: it's watched further on, and what it had is remembered.
         hide(name)
         change(name) { $0.keepsLoaded = true }
+        setFailed(name, because: problem)
+    }
+
+    func setFailed(_ name: String, because problem: Problem) {
+        change(name) { $0.failureRemedy = problem.remedy }
         setState(.failed(reason: problem.detail), of: name)
     }
 
@@ -242,10 +250,10 @@ extension ControlPlane {
             throw Problem(.conflict, "guest \(name) is loaded already", remedy: "unload it first to load it anew")
         case .loading(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
         case .draining(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
     }
 

@@ -132,7 +132,7 @@ extension ControlPlane {
             try checkGoing(name, operation)
         case .failure(let error):
             try checkGoing(name, operation)
-            throw Problem(error, while: "load of guest \(name)")
+            throw Problem(ofGuest: error, while: "load of guest \(name)")
         }
     }
 

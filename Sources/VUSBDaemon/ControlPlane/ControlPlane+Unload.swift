@@ -80,13 +80,13 @@ extension ControlPlane {
             throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "there is nothing to unload")
         case .loading(let operation):
             throw Problem(
-                .conflict,
+                .busy,
                 "guest \(name) is being loaded by operation \(operation)",
                 remedy: "wait for its end or cancel it"
             )
         case .draining(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
         for entry in deviceRegistry.entries.values where entry.guest == name && entry.operation != nil {
             try checkNotChanging(entry)
