@@ -152,6 +152,26 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// The load says why it can't be, and changes nothing.
+    @Test func aLoadByHandLeavesAGuestWaitingWhileItsMachineIsOff() async throws {
+        let (bench, machine) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"])
+        try await bench.attach("emu-a", "vm1")
+        bench.turnOff(machine)
+        await bench.state("waiting", of: "vm1", after: 0)
+        let saved = bench.store.state.loaded
+        let info = try await bench.loadFails("vm1")
+        #expect(info.error?.code == .unavailable)
+        #expect(info.error?.remedy?.hasPrefix("start it") == true)
+        #expect(info.steps.last?.name == "its machine is off: it's loaded again when that is back")
+        #expect(try await bench.state(of: "vm1") == .waiting)
+        #expect(bench.store.state.loaded == saved && saved.first?.held.count == 1)
+        let before = await bench.lastSequence
+        bench.start(machine)
+        await bench.state("loaded", of: "vm1", after: before)
+        #expect(try await bench.state("emu-a") == .attached)
+        await bench.close()
+    }
+
     @Test func aPausedMachineLosesNothing() async throws {
         let (bench, machine) = try await Bench.withLoadedMachine(["emu-a 0525:a4a0"], lists: ["emu-a"])
         bench.monitor.tell(.stopped, "vm1")

@@ -51,7 +51,11 @@ import VUSBVMM
     @Test func aMachineWithoutAnAgentIsLoadedInModeFiles() async throws {
         let bench = try await Bench(machines: [TestMachine("vm1")])
         _ = try await bench.plane.addGuest(GuestSpec(name: "vm1", connector: "qemu", qmp: "/run/vm1/qmp"))
-        try await bench.load("vm1")
+        let info = try await bench.load("vm1")
+        #expect(
+            info.steps.map(\.name).contains(
+                "in mode files, as its declaration has no agent and no share: endpoint files don't work inside a virtual machine; "
+                    + "declare that for mode module"))
         #expect(try await bench.plane.guest("vm1").loadedMode == "files")
         let module = await problem { _ = try await bench.plane.load("vm1", LoadRequest(mode: "module")) }
         #expect(module?.code == .conflict)
@@ -74,10 +78,31 @@ import VUSBVMM
         let (bench, machine) = try await Bench.withMachine(["emu-a 0525:a4a0"], lists: ["emu-a"])
         machine.change { $0.loadError = USBError(.invalid, "vermagic 6.1 and 6.12", remedy: "build one") }
         let info = try await bench.loadFails("vm1")
+        #expect(info.error?.code == .failed)
         #expect(info.error?.detail == "load of guest vm1: vermagic 6.1 and 6.12")
         #expect(info.error?.remedy == "build one")
         #expect(try await bench.plane.guest("vm1").reason == "load of guest vm1: vermagic 6.1 and 6.12")
+        let finding = await bench.plane.guestFindings().first
+        #expect(finding?.summary == "failed: load of guest vm1: vermagic 6.1 and 6.12")
+        #expect(finding?.remedy == "build one")
         try await nothingIsLeft(bench, machine)
+    }
+
+    @Test func whileAGuestIsBeingLoadedItIsBusy() async throws {
+        let (bench, machine) = try await Bench.withMachine(["emu-a 0525:a4a0"])
+        machine.change { $0.loadHangs = true }
+        let operation = try await bench.plane.load("vm1", LoadRequest())
+        _ = await machine.hangs.wait(for: 1)
+        let load = await problem { _ = try await bench.plane.load("vm1", LoadRequest()) }
+        let unload = await problem { _ = try await bench.plane.unload("vm1", ReleaseRequest()) }
+        let attach = await problem { _ = try await bench.plane.attach("emu-a", AttachRequest(guest: "vm1")) }
+        for problem in [load, unload, attach] {
+            #expect(problem?.code == .busy)
+            #expect(problem?.detail == "guest vm1 is being loaded by operation \(operation.id)")
+        }
+        _ = try await bench.plane.cancelOperation(operation.id)
+        _ = try await bench.finish(operation)
+        await bench.close()
     }
 
     /// L7

@@ -215,6 +215,25 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// U6: the guest can't stay loaded without its module, so that isn't what is reported.
+    @Test func aMountThatStaysIsAllThatIsLeft() async throws {
+        let (bench, machine) = try await Bench.withLoadedMachine(Self.devices, lists: ["emu-a"])
+        machine.change { $0.unmountError = USBError(.busy, "unmount /vusb: target is busy: used by sh (812)") }
+        let info = try await bench.unload("vm1")
+        #expect(info.state == .succeeded)
+        let text = "left in the guest: the mount at /vusb: unmount /vusb: target is busy: used by sh (812)"
+        #expect(info.steps.map(\.name).suffix(2) == [text, "unpublished"])
+        #expect(await bench.event("guest-leftover")?.detail == text)
+        #expect(try await bench.state(of: "vm1") == .unloaded)
+        #expect(bench.store.state.modules?.map(\.loaded.parts) == [["the mount at /vusb"]])
+        machine.change { $0.unmountError = nil }
+        try await bench.load("vm1")
+        #expect(bench.store.state.modules?.first?.loaded.parts == ["vusb_channel", "vusb_hcd", "the mount at /vusb"])
+        #expect(try await bench.unload("vm1").state == .succeeded)
+        #expect(bench.store.state.modules == nil)
+        await bench.close()
+    }
+
     /// H2, H1: nothing is taken, and devices stay with the guest for the next hello.
     @Test func aChannelThatClosesAndComesBackIsTold() async throws {
         let (bench, _) = try await Bench.withLoadedMachine(Self.devices, lists: ["emu-a"])

@@ -13,6 +13,7 @@ final class FakeGuest: GuestKernel {
         case facts(at: String, brief: Bool)
         case mount([String])
         case unmount(String)
+        case mountUsers(String)
         case prepare([String])
         case users
         case log
@@ -70,6 +71,7 @@ final class FakeGuest: GuestKernel {
         case GuestScript.facts: call = .facts(at: values[0], brief: values[1] == "brief")
         case GuestScript.mount: call = .mount(values)
         case GuestScript.unmount: call = .unmount(values[0])
+        case GuestScript.mountUsers: call = .mountUsers(values[0])
         case GuestScript.prepare: call = .prepare(values)
         case GuestScript.users: call = .users
         case GuestScript.kernelLog: call = .log

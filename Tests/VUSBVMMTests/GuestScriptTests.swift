@@ -234,6 +234,18 @@ import VUSBCore
         #expect(try await users(shell).contains(GuestUser(device: "3-2.4", text: "/dev/ttyACM0 open by init (1)")))
     }
 
+    @Test(arguments: shells) func usersOfAMountAreFound(shell: [String]) async throws {
+        try process(812, "tail -f", "/dev/null", "/vusb/log")
+        try process(813, "other", "/vusb2/log", "/dev/vusb")
+        for (pid, command, link) in [(814, "sh", "cwd"), (815, "chrooted", "root"), (816, "runs", "exe")] {
+            try process(pid, command)
+            try folder.link("proc/\(pid)/\(link)", to: pid == 814 ? "/vusb" : "/vusb/x")
+        }
+        let result = try await run(shell, GuestScript.mountUsers, ["/vusb"])
+        let users = ModuleLoader.mountUsers(GuestAnswer(parsing: result.output, of: "vusb-mount-users-1"))
+        #expect(Set(users) == ["tail -f (812)", "sh (814)", "chrooted (815)", "runs (816)"])
+    }
+
     @Test(arguments: shells) func aGuestWithoutDevicesHasNoUsers(shell: [String]) async throws {
         #expect(try await users(shell).isEmpty)
     }
@@ -242,6 +254,7 @@ import VUSBCore
     @Test(arguments: shells) func theScriptsRunOnTheRealTree(shell: [String]) async throws {
         for (script, name, arguments) in [
             (GuestScript.facts, "vusb-facts-1", ["/vusb", "whole"]), (GuestScript.users, "vusb-users-1", []),
+            (GuestScript.mountUsers, "vusb-mount-users-1", ["/vusb"]),
         ] {
             let result = try await kernel.run(
                 shell[0], shell.dropFirst() + ["-c", script, "vusb", ""] + arguments, limit: .seconds(60)

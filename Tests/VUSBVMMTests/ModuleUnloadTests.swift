@@ -18,26 +18,27 @@ import VUSBCore
         let all = Mutex<[Duration]>([])
     }
 
-    private func unload(
+    @discardableResult private func unload(
         _ calls: [(FakeGuest.Call, FakeGuest.Answer)], _ loaded: LoadedModules = Self.loaded,
         pauses: Pauses = Pauses(), steps: Steps = Steps()
-    ) async throws(USBError) {
+    ) async throws(USBError) -> UnloadEnd {
         let guest = FakeGuest(calls)
         defer { #expect(guest.isDone) }
         let loader = ModuleLoader(kernel: guest, store: ModuleStore(directories: [])) { pause in
             pauses.all.withLock { $0.append(pause) }
         }
-        try await loader.unload(loaded, step: { steps.add($0) })
+        return try await loader.unload(loaded, step: { steps.add($0) })
     }
 
     @Test func modulesGoInReverseOrderThenTheMount() async throws {
         let steps = Steps()
-        try await unload(
+        let end = try await unload(
             [
                 Self.nobody, (Self.factsCall, FakeGuest.brief(FakeGuest.bothLoaded + ["mount virtiofs vusb0"])),
                 (.rmmod("vusb_hcd"), .done), (.rmmod("vusb_channel"), .done), (.unmount("/vusb"), .exit(0)),
             ], steps: steps
         )
+        guard case .out = end else { return #expect(Bool(false), "\(end)") }
         #expect(steps.all == ["unloading vusb_hcd", "unloading vusb_channel", "unmounting /vusb"])
     }
 
@@ -98,6 +99,49 @@ import VUSBCore
         #expect(error?.code == .busy)
         #expect(error?.message == "unload vusb_hcd: in use")
         #expect(pauses.all.withLock { $0.reduce(.zero, +) } == .seconds(10))
+    }
+
+    @Test func aBusyMountNamesItsUsersAndIsAllThatIsLeft() async throws {
+        let steps = Steps()
+        let isBusy = (
+            FakeGuest.Call.unmount("/vusb"), FakeGuest.Answer.exit(32, errors: "umount: /vusb: target is busy.")
+        )
+        let users = (
+            FakeGuest.Call.mountUsers("/vusb"),
+            FakeGuest.Answer.lines(["vusb-mount-users-1", "user 812 sh", "user 812 sh", "user 9 tail -f", "end 1"])
+        )
+        let end = try await unload(
+            [
+                Self.nobody, (Self.factsCall, FakeGuest.brief(FakeGuest.bothLoaded + ["mount 9p vusb0"])),
+                (.rmmod("vusb_hcd"), .done), (.rmmod("vusb_channel"), .done),
+                // After 50 + 100 + 200 + 400 ms it's more than a moment.
+            ] + Array(repeating: isBusy, count: 5) + [users] + Array(repeating: isBusy, count: 10) + [users],
+            steps: steps
+        )
+        let text = "used by sh (812), tail -f (9)"
+        #expect(steps.all.suffix(2) == ["unmounting /vusb", "waiting for /vusb, which is busy: \(text)"])
+        guard case .left(let left, let error) = end else { return #expect(Bool(false), "\(end)") }
+        #expect(left == LoadedModules(bootID: FakeGuest.bootID, modules: [], mountedAt: "/vusb"))
+        #expect(error.code == .busy)
+        #expect(error.message == "unmount /vusb: umount: /vusb: target is busy.: \(text)")
+    }
+
+    @Test(arguments: [["module vusb_hcd 0 - Live", "path /vusb/hcd"], ["path /vusb/hcd"]])
+    func whatAModuleOfSomebodyElseHoldsStaysWithIt(lines: [String]) async throws {
+        let steps = Steps()
+        let ours = LoadedModules(bootID: FakeGuest.bootID, modules: [], mountedAt: "/vusb")
+        let end = try await unload(
+            [(Self.factsCall, FakeGuest.brief(lines + ["mount virtiofs vusb0"]))], ours, steps: steps)
+        guard case .stays = end else { return #expect(Bool(false), "\(end)") }
+        #expect(steps.all == ["vusb_hcd wasn't loaded by us: it stays, and with it the mount at /vusb"])
+    }
+
+    @Test func whatAnUnloadLeftIsOursAtTheNextLoad() {
+        let left = LoadedModules(bootID: "a", modules: ["vusb_channel"], mountedAt: "/vusb")
+        let loaded = LoadedModules(bootID: "a", modules: ["vusb_hcd"])
+        #expect(loaded.adopting(left).parts == ["vusb_channel", "vusb_hcd", "the mount at /vusb"])
+        #expect(LoadedModules(bootID: "b", modules: []).adopting(left).parts.isEmpty)
+        #expect(loaded.adopting(nil) == loaded)
     }
 
     @Test func aFailureOfAnotherKindIsNotTriedAgain() async throws {

@@ -140,10 +140,10 @@ extension ControlPlane {
         case .loaded: return
         case .loading(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
         case .draining(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "load it again")
+                .busy, "guest \(name) is being unloaded by operation \(operation)", remedy: "load it again")
         case .unloaded, .failed:
             throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "load it first: vusbctl load \(name)")
         case .waiting:

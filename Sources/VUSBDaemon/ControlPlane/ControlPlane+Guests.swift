@@ -82,7 +82,7 @@ extension ControlPlane {
             let mode = try mode(of: guest, asked: nil)
             return beginLoad(name, LoadPlan(origin: .restore, mode: mode, modulesBefore: guest.modules)).id
         } catch {
-            setState(.failed(reason: error.detail), of: name)
+            setFailed(name, because: error)
             return nil
         }
     }
@@ -137,7 +137,7 @@ extension ControlPlane {
                 origin: .restore, mode: mode, process: loaded.process, modulesBefore: guest.modules)
             return beginLoad(loaded.guest, plan).id
         } catch {
-            setState(.failed(reason: error.detail), of: loaded.guest)
+            setFailed(loaded.guest, because: error)
             return nil
         }
     }

@@ -93,7 +93,7 @@ extension ControlPlane {
     }
 
     /// Whether the guest can be loaded now, as its connector knows it.
-    private func isUp(_ name: String) async -> Bool {
+    func isUp(_ name: String) async -> Bool {
         guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else {
             return false
         }

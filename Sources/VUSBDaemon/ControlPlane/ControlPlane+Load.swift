@@ -12,7 +12,8 @@ extension ControlPlane {
         let mode = try mode(of: guest, asked: request.mode)
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
-        let plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        var plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        if guest.state == .waiting { plan.awaitedMode = guest.loadedMode ?? mode }
         return beginLoad(name, plan)
     }
 
@@ -63,6 +64,9 @@ extension ControlPlane {
         try checkGoing(name, operation)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, "published")
+        if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
+            operationLog.step(operation, text)
+        }
         if plan.mode == .module { try await bringUpModule(name, plan, operation: operation) }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
@@ -163,8 +167,22 @@ extension ControlPlane {
         {
             tellOfLeftovers(in: name, because: failure, operation: operation)
         }
+        if await waitsFurther(name, plan, operation: operation) { return }
         await settleFailure(of: name, plan, because: problem)
         await persist()
+    }
+
+    /// A load by hand of a guest that waits takes nothing from it while its machine is off.
+    private func waitsFurther(_ name: String, _ plan: LoadPlan, operation: Int) async -> Bool {
+        guard let mode = plan.awaitedMode, guestRegistry[name]?.isBound == true else { return false }
+        if guestRegistry[name]?.isGone == false, await isUp(name) { return false }
+        change(name) { guest in
+            guest.process = nil
+            guest.loadedMode = mode
+        }
+        operationLog.step(operation, "its machine is off: it's loaded again when that is back")
+        await suspend(name)
+        return true
     }
 
     private func settleFailure(of name: String, _ plan: LoadPlan, because problem: Problem) async {
@@ -172,12 +190,17 @@ extension ControlPlane {
         if returns, guestRegistry[name]?.isGone == true { return await suspend(name) }
         guard returns, plan.waitsForBoot else {
             await takeDown(name)
-            if problem.code != .cancelled { setState(.failed(reason: problem.detail), of: name) }
+            if problem.code != .cancelled { setFailed(name, because: problem) }
             return
         }
         // Its next start, or vusbd's, may go better: it's watched further on, and what it had is remembered.
         hide(name)
         change(name) { $0.keepsLoaded = true }
+        setFailed(name, because: problem)
+    }
+
+    func setFailed(_ name: String, because problem: Problem) {
+        change(name) { $0.failureRemedy = problem.remedy }
         setState(.failed(reason: problem.detail), of: name)
     }
 
@@ -227,10 +250,10 @@ extension ControlPlane {
             throw Problem(.conflict, "guest \(name) is loaded already", remedy: "unload it first to load it anew")
         case .loading(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
         case .draining(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
     }
 

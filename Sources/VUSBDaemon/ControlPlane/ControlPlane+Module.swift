@@ -109,9 +109,8 @@ extension ControlPlane {
         case .success(true):
             operationLog.step(operation, "module is loaded since before")
             return true
-        case .success(false):
-            change(name) { $0.modules = nil }
-            return false
+        // A part of it may be there yet.
+        case .success(false): return false
         case .failure(let error): throw Problem(error, while: "load of guest \(name)")
         }
     }
@@ -127,13 +126,13 @@ extension ControlPlane {
         }
         switch result {
         case .success(let loaded):
-            change(name) { $0.modules = loaded }
+            change(name) { $0.modules = loaded.adopting($0.modules) }
             // Before anything else can go wrong: a vusbd that is killed now finds it again.
             await persist()
             try checkGoing(name, operation)
         case .failure(let error):
             try checkGoing(name, operation)
-            throw Problem(error, while: "load of guest \(name)")
+            throw Problem(ofGuest: error, while: "load of guest \(name)")
         }
     }
 

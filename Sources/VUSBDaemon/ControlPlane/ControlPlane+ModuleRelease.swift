@@ -220,35 +220,41 @@ extension ControlPlane {
         }
         // One that said nothing just before isn't waited for once more.
         if let silence = guest.silence { return silence }
-        let failure = await shielded { await self.remove(modules, from: name, operation: operation) }
+        let result = await shielded { await self.remove(modules, from: name, operation: operation) }
         // A guest that went off meanwhile has none any more.
-        if let failure, guestRegistry[name]?.isGone == false { return failure }
+        let isThere = guestRegistry[name]?.isGone == false
+        switch result {
+        case .failure(let error) where isThere: return error
+        case .success(.left(let left, let error)) where isThere:
+            change(name) { $0.modules = left }
+            return error
+        case .success(.out):
+            if let operation { operationLog.step(operation, "module is out") }
+        case .success, .failure: break
+        }
         change(name) { $0.modules = nil }
-        if let operation, failure == nil { operationLog.step(operation, "module is out") }
         return nil
     }
 
-    private func remove(_ modules: LoadedModules, from name: String, operation: Int?) async -> USBError? {
+    private func remove(
+        _ modules: LoadedModules, from name: String, operation: Int?
+    ) async -> Result<UnloadEnd, USBError> {
         let way: GuestWay
         switch await self.way(into: name) {
         case .success(let found): way = found
-        case .failure(let error): return error
+        case .failure(let error): return .failure(error)
         }
-        let result = await telling(operation) { step in
+        return await telling(operation) { step in
             await self.work(in: name, for: self.tools.times.unload, operation: operation) { () async throws(USBError) in
                 try await way.loader.unload(modules, step: step)
             }
         }
-        if case .failure(let error) = result { return error }
-        return nil
     }
 
     /// Somebody should know what stays in a guest.
     func tellOfLeftovers(in name: String, because error: USBError, operation: Int?) {
         guard let modules = guestRegistry[name]?.modules else { return }
-        var what = modules.modules
-        if let mount = modules.mountedAt { what.append("the mount at \(mount)") }
-        let text = "left in the guest: \(what.joined(separator: ", ")): \(error.message)"
+        let text = "left in the guest: \(modules.parts.joined(separator: ", ")): \(error.message)"
         if let operation { operationLog.step(operation, text) }
         emit(.guestLeftover, guest: name, detail: text)
     }

@@ -55,7 +55,8 @@ extension ControlPlane {
         switch guest.state {
         case .loaded where guest.loadedMode == .module:
             return [channelFinding(name)] + (await kernelFindings(name))
-        case .failed(let reason): return [finding(name, .warning, "failed: " + reason, "load it to see why")]
+        case .failed(let reason):
+            return [finding(name, .warning, "failed: " + reason, guest.failureRemedy ?? "load it to see why")]
         case .waiting: return [await machineFinding(name)]
         case .unloaded, .loading, .loaded, .draining: return []
         }

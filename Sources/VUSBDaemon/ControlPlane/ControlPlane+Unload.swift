@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBVMM
 
 /// A guest loses USB, because somebody asked for it or because it has ended.
 extension ControlPlane {
@@ -61,8 +62,13 @@ extension ControlPlane {
     private func takeOut(of name: String, _ release: Release, operation: Int) async throws(Problem) {
         guard let failure = await removeModules(from: name, operation: operation) else { return }
         tellOfLeftovers(in: name, because: failure, operation: operation)
-        guard release.onDeadline == .refuse, failure.code == .busy else { return }
+        guard release.onDeadline == .refuse, failure.code == .busy, hasModule(name) else { return }
         throw Problem(failure, while: "unload of guest \(name)")
+    }
+
+    /// Whether the one that has the devices is there yet: without it the guest can't stay loaded.
+    private func hasModule(_ name: String) -> Bool {
+        guestRegistry[name]?.modules?.modules.contains("vusb_hcd") == true
     }
 
     private func checkUnloadable(_ guest: GuestEntry) throws(Problem) {
@@ -74,13 +80,13 @@ extension ControlPlane {
             throw Problem(.conflict, "guest \(name) isn't loaded", remedy: "there is nothing to unload")
         case .loading(let operation):
             throw Problem(
-                .conflict,
+                .busy,
                 "guest \(name) is being loaded by operation \(operation)",
                 remedy: "wait for its end or cancel it"
             )
         case .draining(let operation):
             throw Problem(
-                .conflict, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
+                .busy, "guest \(name) is being unloaded by operation \(operation)", remedy: "wait for its end")
         }
         for entry in deviceRegistry.entries.values where entry.guest == name && entry.operation != nil {
             try checkNotChanging(entry)

@@ -25,6 +25,8 @@ struct LoadPlan: Sendable {
     var byHand = false
     /// What was in its kernel before: not this load's to take out.
     var modulesBefore: LoadedModules?
+    /// What it was to be loaded in when its machine is back, where it waits for that: it does so further if it's off.
+    var awaitedMode: GuestMode?
 
     /// Whether a machine that is off is waited for.
     var waitsForMachine: Bool { origin != .hand && process == nil }

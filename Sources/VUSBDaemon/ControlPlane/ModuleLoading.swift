@@ -11,7 +11,7 @@ protocol ModuleLoading: Sendable {
     ) async throws(USBError) -> LoadedModules
     func isStillLoaded(_ loaded: LoadedModules) async throws(USBError) -> Bool
     func users() async throws(USBError) -> [GuestUser]
-    func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError)
+    func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) -> UnloadEnd
 }
 
 extension ModuleLoader: ModuleLoading {}

@@ -10,6 +10,12 @@ extension Problem {
         self.init(Self.code(for: error.code), "\(doing): \(error.message)", remedy: remedy)
     }
 
+    /// What broke in a guest: what its kernel finds invalid isn't what was asked for.
+    init(ofGuest error: USBError, while doing: String) {
+        let code = error.code == .invalid ? .io : error.code
+        self.init(USBError(code, error.message, remedy: error.remedy), while: doing)
+    }
+
     private static func code(for code: USBError.Code) -> Code {
         switch code {
         case .notFound, .gone: .notFound

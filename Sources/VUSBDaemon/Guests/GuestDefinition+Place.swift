@@ -15,6 +15,14 @@ extension GuestDefinition {
         }
     }
 
+    /// Why mode `files` is less than it seems, where nobody declared it: there it's what was left.
+    var filesWarning: String? {
+        guard mode == nil, let machine, !possibleModes.contains(.module) else { return nil }
+        let missing = [machine.agent == nil ? "agent" : nil, machine.share == nil ? "share" : nil].compactMap { $0 }
+        return "in mode files, as its declaration has no \(missing.joined(separator: " and no ")): "
+            + "endpoint files don't work inside a virtual machine; declare that for mode module"
+    }
+
     /// The mode of a load.
     /// - Parameters:
     ///   - asked: what the request says, `auto` and nil as declared.

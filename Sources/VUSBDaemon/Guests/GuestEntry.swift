@@ -68,6 +68,8 @@ struct GuestEntry: Sendable {
     var definition: GuestDefinition
     let declaredBy: Declaration
     var state = State.unloaded
+    /// What the load that failed last advised.
+    var failureRemedy: String?
     var process: GuestProcess?
     /// What it's loaded in, or to be loaded again in; nil while it's neither.
     var loadedMode: GuestMode?

@@ -95,4 +95,34 @@ extension GuestScript {
             done
         say end 1
         """
+
+    /// `user PID COMMAND`, once for each link of a process to something at or below $2, where a file system is mounted.
+    /// Only the links are read, so a silent share keeps nobody waiting.
+    static let mountUsers = """
+        PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
+        LC_ALL=C
+        export PATH LC_ALL
+        root=$1
+        say() { printf '%s %s\\n' "$1" "$2"; }
+        echo vusb-mount-users-1
+        process=
+        # Links come first, then directories, each with a heading.
+        ls -l "$root"/proc/[0-9]*/cwd "$root"/proc/[0-9]*/root "$root"/proc/[0-9]*/exe "$root"/proc/[0-9]*/fd \\
+            "$root/dev/null" 2>/dev/null | while IFS= read -r line; do
+            case $line in
+            */fd:)
+                process=${line%/fd:}
+                ;;
+            *" -> $2" | *" -> $2/"*)
+                link=${line%% -> *}
+                link=${link##* }
+                case $link in */*) user=${link%/*} ;; *) user=$process ;; esac
+                command=
+                IFS= read -r command <"$user/comm" || :
+                say user "${user##*/} $command"
+                ;;
+            esac
+        done
+        say end 1
+        """
 }

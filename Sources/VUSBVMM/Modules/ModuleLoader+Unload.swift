@@ -6,6 +6,7 @@ extension ModuleLoader {
     /// What is still busy is tried again for so long, with pauses that double.
     private static let busyLimit = Duration.seconds(10)
     private static let firstPause = Duration.milliseconds(50)
+    private static let moment = Duration.milliseconds(500)
 
     /// Whether what was loaded earlier is still there, in the same boot: after a restart of vusbd.
     package func isStillLoaded(_ loaded: LoadedModules) async throws(USBError) -> Bool {
@@ -18,11 +19,14 @@ extension ModuleLoader {
     /// Takes out what `load` brought, and nothing else.
     ///
     /// One that failed may be called again: what is out already is passed over.
-    /// - Throws: `busy` with who uses it.
-    package func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) {
+    /// - Throws: what kept it from taking out anything: `busy` with who uses it. Where it was cancelled, not what is
+    ///   left.
+    package func unload(
+        _ loaded: LoadedModules, step: @Sendable (String) -> Void
+    ) async throws(USBError) -> UnloadEnd {
         guard !loaded.modules.isEmpty || loaded.mountedAt != nil else {
             step("the module wasn't loaded by us: it stays")
-            return
+            return .stays
         }
         if loaded.modules.contains("vusb_hcd") {
             let users = try await during("look for users") { () async throws(USBError) in try await self.users() }
@@ -33,29 +37,53 @@ extension ModuleLoader {
                 )
             }
         }
-        try await takeOut(loaded, step: step)
+        var left = loaded
+        do throws(USBError) {
+            return try await takeOut(&left, spares: true, step: step)
+        } catch {
+            guard left.modules != loaded.modules, error.code != .cancelled else { throw error }
+            return .left(left, because: error)
+        }
     }
 
     /// As `unload`, whoever uses it: for modules that have no devices yet.
-    func takeOut(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) {
+    /// - Parameters:
+    ///   - left: what is taken out is taken out of it.
+    ///   - spares: what a module that isn't ours holds is left to it.
+    func takeOut(
+        _ left: inout LoadedModules, spares: Bool, step: @Sendable (String) -> Void
+    ) async throws(USBError) -> UnloadEnd {
+        let mountPoint = left.mountedAt ?? "/"
         let facts = try await during("ask the guest") { () async throws(USBError) in
-            try await kernel.facts(mountPoint: loaded.mountedAt ?? "/", brief: true)
+            try await kernel.facts(mountPoint: mountPoint, brief: true)
         }
-        guard facts.bootID == loaded.bootID else {
+        guard facts.bootID == left.bootID else {
             step("the guest has booted anew since: nothing is left there")
-            return
+            return .out
         }
-        for name in loaded.modules.reversed() where facts.module(name) != nil {
+        left.modules.removeAll { facts.module($0) == nil }
+        if facts.mount.map({ Self.isShare($0) }) != true { left.mountedAt = nil }
+        if spares, !left.modules.contains("vusb_hcd"), facts.holds(mountPoint) {
+            let rest = left.parts.joined(separator: ", ")
+            step("vusb_hcd wasn't loaded by us: it stays" + (rest.isEmpty ? "" : ", and with it \(rest)"))
+            return .stays
+        }
+        for name in left.modules.reversed() {
             step("unloading \(name)")
             try await during("unload \(name)") { () async throws(USBError) in
-                try await whileBusy { () async throws(USBError) in try await remove(name) }
+                try await whileBusy {
+                    step("waiting for \(name), which is in use")
+                } body: { () async throws(USBError) in
+                    try await remove(name)
+                }
             }
+            left.modules.removeAll { $0 == name }
         }
-        guard let path = loaded.mountedAt, facts.mount.map({ Self.isShare($0) }) == true else { return }
+        guard let path = left.mountedAt else { return .out }
         step("unmounting \(path)")
-        try await during("unmount \(path)") { () async throws(USBError) in
-            try await whileBusy { () async throws(USBError) in try await unmount(path) }
-        }
+        try await during("unmount \(path)") { () async throws(USBError) in try await unmount(path, step: step) }
+        left.mountedAt = nil
+        return .out
     }
 
     private static func isShare(_ mount: GuestFacts.Mount) -> Bool {
@@ -71,7 +99,19 @@ extension ModuleLoader {
         }
     }
 
-    private func unmount(_ path: String) async throws(USBError) {
+    private func unmount(_ path: String, step: @Sendable (String) -> Void) async throws(USBError) {
+        do throws(USBError) {
+            try await whileBusy {
+                step("waiting for \(path), which is busy" + (await usersText(ofMount: path)))
+            } body: { () async throws(USBError) in
+                try await tryUnmount(path)
+            }
+        } catch  where error.code == .busy {
+            throw USBError(.busy, error.message + (await usersText(ofMount: path)), remedy: error.remedy)
+        }
+    }
+
+    private func tryUnmount(_ path: String) async throws(USBError) {
         let result = try await kernel.shell(GuestScript.unmount, [path], limit: .seconds(20))
         guard !result.succeeded else { return }
         let text = PlainText.lastLines(result.errors)
@@ -82,15 +122,44 @@ extension ModuleLoader {
         )
     }
 
+    /// Empty where they aren't found: another name space may have them.
+    private func usersText(ofMount path: String) async -> String {
+        // It only explains what is known already.
+        let answer = try? await kernel.ask(
+            GuestScript.mountUsers, named: "vusb-mount-users-1", [path], limit: .seconds(30))
+        let users = Self.mountUsers(answer)
+        return users.isEmpty ? "" : ": used by " + Self.list(users)
+    }
+
+    /// Each `COMMAND (PID)`, once.
+    static func mountUsers(_ answer: GuestAnswer?) -> [String] {
+        var users: [String] = []
+        for line in answer?.lines ?? [] where line.keyword == "user" {
+            let words = line.value.split(separator: " ", maxSplits: 1)
+            guard let number = words.first.flatMap({ Int($0) }) else { continue }
+            let user = PlainText.line("\(words.count > 1 ? words[1] : "?") (\(number))", limit: 100)
+            if !users.contains(user) { users.append(user) }
+        }
+        return users
+    }
+
     /// A module is busy for a moment after its last user has gone, a mount after its last file was closed.
-    private func whileBusy(_ body: () async throws(USBError) -> Void) async throws(USBError) {
+    /// - Parameter tell: called once, where it's more than a moment.
+    private func whileBusy(
+        tell: () async -> Void, body: () async throws(USBError) -> Void
+    ) async throws(USBError) {
         var wait = Self.firstPause
         var left = Self.busyLimit
+        var isTold = false
         while true {
             do throws(USBError) {
                 return try await body()
             } catch {
                 guard error.code == .busy, left > .zero, !Task.isCancelled else { throw error }
+            }
+            if !isTold, Self.busyLimit - left >= Self.moment {
+                isTold = true
+                await tell()
             }
             await pause(min(wait, left))
             left -= min(wait, left)
@@ -102,5 +171,13 @@ extension ModuleLoader {
     private static func list(_ texts: [String], limit: Int = 5) -> String {
         let rest = texts.count - limit
         return texts.prefix(limit).joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
+    }
+}
+
+extension GuestFacts {
+    /// Whether `vusb_hcd` is there, loaded or built in, and has its channel below that directory.
+    fileprivate func holds(_ mountPoint: String) -> Bool {
+        guard let path else { return module("vusb_hcd") != nil }
+        return mountPoint == "/" || path.hasPrefix(mountPoint + "/")
     }
 }

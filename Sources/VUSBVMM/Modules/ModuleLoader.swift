@@ -40,6 +40,27 @@ package struct LoadedModules: Sendable, Hashable, Codable {
         self.modules = modules
         self.mountedAt = mountedAt
     }
+
+    /// For people.
+    package var parts: [String] { modules + (mountedAt.map { ["the mount at \($0)"] } ?? []) }
+
+    /// With what an earlier load brought and an unload left: it was found now, and is ours yet.
+    package func adopting(_ before: LoadedModules?) -> LoadedModules {
+        guard let before, before.bootID == bootID else { return self }
+        return LoadedModules(
+            bootID: bootID, modules: before.modules.filter { !modules.contains($0) } + modules,
+            mountedAt: mountedAt ?? before.mountedAt
+        )
+    }
+}
+
+/// What came of an unload.
+package enum UnloadEnd: Sendable {
+    /// Nothing of ours is there any more.
+    case out
+    /// The module isn't ours. What it needs stays with it.
+    case stays
+    case left(LoadedModules, because: USBError)
 }
 
 /// Who uses a guest's device inside the guest, such as `/dev/sda1 mounted on /mnt`.
@@ -259,7 +280,9 @@ package struct ModuleLoader: Sendable {
         // In a task of its own, which isn't cancelled.
         let failure = await Task { () -> USBError? in
             do throws(USBError) {
-                try await takeOut(done) { _ in }
+                var left = done
+                // Whatever it comes to, but for an error.
+                _ = try await takeOut(&left, spares: false) { _ in }
                 return nil
             } catch {
                 return error

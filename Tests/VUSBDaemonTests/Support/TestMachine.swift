@@ -17,6 +17,8 @@ final class TestMachine: Sendable {
         var agentError: USBError?
         var loadError: USBError?
         var unloadError: USBError?
+        /// An unload takes out the modules, and their mount stays because of this.
+        var unmountError: USBError?
         /// Loading goes on until it's cancelled, or the machine is gone.
         var loadHangs = false
         /// A load that was cancelled undoes its half, and waits for `letGo` in that.
@@ -146,7 +148,7 @@ final class TestMachine: Sendable {
         }
     }
 
-    func rmmod(_ loaded: LoadedModules) async throws(USBError) {
+    func rmmod(_ loaded: LoadedModules) async throws(USBError) -> UnloadEnd {
         try await answer()
         if behaviour.unloadHangs { await hold() }
         if let error = behaviour.unloadError { throw error }
@@ -156,6 +158,8 @@ final class TestMachine: Sendable {
             state.modules = nil
             state.journal.append("rmmod")
         }
+        guard let error = behaviour.unmountError else { return .out }
+        return .left(LoadedModules(bootID: loaded.bootID, modules: [], mountedAt: loaded.mountedAt), because: error)
     }
 
     func users() async throws(USBError) -> [GuestUser] {
@@ -217,9 +221,9 @@ struct TestLoader: ModuleLoading {
 
     func users() async throws(USBError) -> [GuestUser] { try await machine.users() }
 
-    func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) {
+    func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) -> UnloadEnd {
         step("unloading")
-        try await machine.rmmod(loaded)
+        return try await machine.rmmod(loaded)
     }
 }
 
