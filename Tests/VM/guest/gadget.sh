@@ -22,15 +22,18 @@ gadget_create() {
     echo "$1" >"$gadget/strings/0x409/product"
 }
 
-# gadget_function NAME FUNCTION [FILE=VALUE…]: adds a function, with its attributes, to the configuration.
+# gadget_function NAME FUNCTION [FILE=VALUE…]: adds a function, with its attributes, to the configuration. A value @PATH
+# is what is in that file.
 gadget_function() {
     gadget=/sys/kernel/config/usb_gadget/$1
     gadget_function_directory=$gadget/functions/$2
     mkdir "$gadget_function_directory" || fail "no function $2"
     shift 2
     for gadget_attribute; do
-        echo "${gadget_attribute#*=}" >"$gadget_function_directory/${gadget_attribute%%=*}" ||
-            fail "cannot set $gadget_attribute"
+        case ${gadget_attribute#*=} in
+            @*) cat "${gadget_attribute#*=@}" ;;
+            *) echo "${gadget_attribute#*=}" ;;
+        esac >"$gadget_function_directory/${gadget_attribute%%=*}" || fail "cannot set $gadget_attribute"
     done
     ln -s "$gadget_function_directory" "$gadget/configs/c.1/"
 }
