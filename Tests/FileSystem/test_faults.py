@@ -168,7 +168,7 @@ class Requests(SharedDaemon):
                 return error.errno == errno.EBUSY
 
         until(refused)
-        self.assertProblem(409, "conflict", self.vusbd.unload, "web1", mentions=["web1"])
+        self.assertProblem(409, "busy", self.vusbd.unload, "web1", mentions=["web1"])
         self.vusbd.ctl("DELETE", f"/v1/operations/{operation['id']}")
         with self.assertRaises(Problem) as caught:
             self.vusbd.wait(operation)

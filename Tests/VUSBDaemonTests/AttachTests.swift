@@ -3,6 +3,7 @@
 import Testing
 import VUSBControl
 import VUSBCore
+import VUSBFileSystem
 import VUSBTestSupport
 
 @testable import VUSBDaemon
