@@ -16,45 +16,22 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/bvec.h>
 #include <linux/completion.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
-#include <linux/log2.h>
-#include <linux/magic.h>
-#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/uio.h>
-#include <linux/vmalloc.h>
 #include <linux/wait.h>
 
 #include "vusb_channel.h"
-#include "vusb_compat.h"
-
-/* What fits in one request of FUSE, virtio-fs and, by its greatest msize, 9p. */
-#define VUSB_BUFFER_SIZE	(256 * 1024)
-#define VUSB_BUFFER_PAGES	(VUSB_BUFFER_SIZE / PAGE_SIZE)
-/* File systems take a segment at a time: the fewer the better, but none that is hard to get. */
-#define VUSB_BUFFER_ORDER	4
-
-/* What a read asks for at least. */
-#define VUSB_READ_MIN		(16 * 1024)
-/*
- * And at most where it's answered by a call: FUSE sends a longer one in parts, all at once, which
- * may be answered in any order. A server that doesn't say otherwise takes 32 pages.
- */
-#define VUSB_READ_ASYNC_MAX	(128 * 1024)
-/* Reads after which the longest of them is forgotten. */
-#define VUSB_READ_MEMORY	64
+#include "vusb_io.h"
 
 /* Milliseconds until the next attempt to open: from, to. */
 #define VUSB_BACKOFF_MIN	50
@@ -72,13 +49,6 @@ enum vusb_who {
 	VUSB_NOBODY,
 	VUSB_READER,
 	VUSB_WRITER,
-};
-
-struct vusb_buffer {
-	u8 *bytes;			/* all pages, mapped in a row */
-	struct bio_vec segments[VUSB_BUFFER_PAGES];
-	unsigned int count;
-	struct page *pages[VUSB_BUFFER_PAGES];
 };
 
 struct vusb_channel {
@@ -108,264 +78,9 @@ struct vusb_channel {
 	enum vusb_who last_turn;
 	bool wanted[VUSB_WRITER + 1];
 
-	bool reads_all;
-	bool is_async;			/* the file system answers a read by a call */
-	struct kiocb read;		/* the one under way */
-	struct completion read_ended;	/* no flag: who waits may free the channel */
-	int read_result;		/* bytes, or a negative errno */
-	size_t read_size;		/* that the next read asks for */
-	size_t read_longest;		/* of the last ones, so many */
-	unsigned int read_count;
-	/* Begin of what a thread does now, 0: nothing. Each written by its thread only. */
-	u64 reading;
-	u64 writing;
 	u64 opens;
-	u64 reads;
-	u64 empty_reads;
-	u64 writes;
-	u64 bytes_read;
-	u64 bytes_written;
-
-	struct vusb_buffer in;		/* the read thread's */
-	struct vusb_buffer out;		/* the write thread's */
+	struct vusb_io io;
 };
-
-/* Buffers */
-
-static void vusb_buffer_free(struct vusb_buffer *buffer)
-{
-	unsigned int i;
-
-	vunmap(buffer->bytes);
-	for (i = 0; i < buffer->count; i++)
-		__free_pages(buffer->segments[i].bv_page, get_order(buffer->segments[i].bv_len));
-}
-
-/* A compound page: file systems take references to the pages in it. */
-static struct page *vusb_buffer_page(unsigned int *order)
-{
-	struct page *page;
-
-	for (; *order; (*order)--) {
-		page = alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_NOWARN | __GFP_NORETRY, *order);
-		if (page)
-			return page;
-	}
-	return alloc_page(GFP_KERNEL);
-}
-
-static int vusb_buffer_alloc(struct vusb_buffer *buffer)
-{
-	unsigned int order = VUSB_BUFFER_ORDER, done = 0, i;
-	struct page *page;
-
-	while (done < VUSB_BUFFER_PAGES) {
-		page = vusb_buffer_page(&order);
-		if (!page)
-			goto free;
-		buffer->segments[buffer->count].bv_page = page;
-		buffer->segments[buffer->count].bv_offset = 0;
-		buffer->segments[buffer->count].bv_len = PAGE_SIZE << order;
-		buffer->count++;
-		for (i = 0; i < 1U << order; i++)
-			buffer->pages[done++] = page + i;
-	}
-	buffer->bytes = vmap(buffer->pages, VUSB_BUFFER_PAGES, VM_MAP, PAGE_KERNEL);
-	if (!buffer->bytes)
-		goto free;
-	return 0;
-free:
-	vusb_buffer_free(buffer);
-	return -ENOMEM;
-}
-
-static void vusb_buffer_iter(struct vusb_buffer *buffer, struct iov_iter *iter,
-			     unsigned int direction, size_t count)
-{
-	iov_iter_bvec(iter, direction, buffer->segments, buffer->count, count);
-}
-
-/* The file */
-
-struct vusb_reclaim {
-	unsigned int noio;
-	unsigned int noreclaim;
-};
-
-/*
- * What the file system allocates must not wait for memory to be written out, perhaps to a disk
- * behind this very file.
- */
-static void vusb_reclaim_save(struct vusb_reclaim *reclaim)
-{
-	reclaim->noio = memalloc_noio_save();
-	reclaim->noreclaim = memalloc_noreclaim_save();
-}
-
-static void vusb_reclaim_restore(struct vusb_reclaim *reclaim)
-{
-	memalloc_noreclaim_restore(reclaim->noreclaim);
-	memalloc_noio_restore(reclaim->noio);
-}
-
-static struct file *vusb_file_open(struct vusb_channel *channel)
-{
-	struct vusb_reclaim reclaim;
-	struct file *file;
-	bool p9;
-
-	vusb_reclaim_save(&reclaim);
-	file = filp_open(channel->path, O_RDWR | O_LARGEFILE | O_CLOEXEC, 0);
-	vusb_reclaim_restore(&reclaim);
-	if (IS_ERR(file))
-		return file;
-	if (!(file->f_mode & FMODE_CAN_READ) || !(file->f_mode & FMODE_CAN_WRITE)) {
-		__fput_sync(file);
-		return ERR_PTR(-EINVAL);
-	}
-
-	/*
-	 * 9p goes on reading until its buffer is full or there is nothing more, unless it's told
-	 * not to wait. Its server doesn't hear of that.
-	 */
-	p9 = file_inode(file)->i_sb->s_magic == V9FS_MAGIC;
-	channel->is_async = file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC;
-	channel->read_size = VUSB_READ_MIN;
-	channel->reads_all = p9 && VUSB_9P_READS_ALL;
-	if (p9) {
-		spin_lock(&file->f_lock);
-		file->f_flags |= O_NONBLOCK;
-		spin_unlock(&file->f_lock);
-	}
-	return file;
-}
-
-/*
- * Closed here and now: filp_close() would ask the file system to flush, and a delayed fput() would
- * have someone else wait for the file's server.
- */
-static void vusb_file_put(struct file *file)
-{
-	struct vusb_reclaim reclaim;
-
-	vusb_reclaim_save(&reclaim);
-	__fput_sync(file);
-	vusb_reclaim_restore(&reclaim);
-}
-
-/*
- * File systems take hold of every page that a read asks for, used or not. So it asks for twice of
- * what came lately.
- */
-static void vusb_read_adapt(struct vusb_channel *channel, size_t count)
-{
-	size_t most = channel->is_async ? VUSB_READ_ASYNC_MAX : VUSB_BUFFER_SIZE;
-
-	channel->read_longest = max(channel->read_longest, count);
-	if (2 * count > channel->read_size || ++channel->read_count == VUSB_READ_MEMORY) {
-		channel->read_size = clamp_t(size_t, roundup_pow_of_two(2 * channel->read_longest + 1),
-					     VUSB_READ_MIN, most);
-		channel->read_longest = count;
-		channel->read_count = 0;
-	}
-}
-
-/* No other file can be open: it's the read thread that opens the next, once this read has ended. */
-static int vusb_received(struct vusb_channel *channel, size_t count)
-{
-	int ret = -ECANCELED;
-
-	down_read(&channel->user);
-	if (channel->ops && READ_ONCE(channel->open))
-		ret = channel->ops->received(channel->context, channel->in.bytes, count);
-	up_read(&channel->user);
-	return ret;
-}
-
-/*
- * Takes what a read brought. FUSE and virtio-fs call it in whatever task answers, so that nobody has
- * to be woken for it. That task may be the host's: it waits for no memory, and no longer than for a
- * callback of the other thread.
- */
-static void vusb_read_done(struct kiocb *read, long ret)
-{
-	struct vusb_channel *channel = container_of(read, struct vusb_channel, read);
-
-	WRITE_ONCE(channel->reads, channel->reads + 1);
-	WRITE_ONCE(channel->reading, 0);
-	if (ret == -EINTR || ret == -EAGAIN)
-		ret = 0;
-	if (ret >= 0) {
-		channel->bytes_read += ret;
-		if (!ret)
-			channel->empty_reads++;
-		vusb_read_adapt(channel, ret);
-		ret = vusb_received(channel, ret) ?: ret;
-	}
-	channel->read_result = ret;
-	/* The channel may be freed from here on. */
-	complete(&channel->read_ended);
-}
-
-/* One read, and what came of it: its bytes, which were taken already, or a negative errno. */
-static int vusb_file_read(struct vusb_channel *channel, struct file *file)
-{
-	struct vusb_reclaim reclaim;
-	struct iov_iter iter;
-	ssize_t ret;
-
-	vusb_buffer_iter(&channel->in, &iter, ITER_DEST, channel->read_size);
-	channel->read = (struct kiocb){
-		.ki_filp = file,
-		.ki_flags = channel->is_async ? IOCB_DIRECT : 0,
-		.ki_complete = channel->is_async ? vusb_read_done : NULL,
-	};
-	reinit_completion(&channel->read_ended);
-	/*
-	 * The file ends where it begins: no reading on, then. A write would move the end, but where
-	 * that matters reads and writes take turns.
-	 */
-	if (channel->reads_all)
-		i_size_write(file_inode(file), 0);
-	WRITE_ONCE(channel->reading, ktime_get_ns());
-	vusb_reclaim_save(&reclaim);
-	ret = vfs_iocb_iter_read(file, &channel->read, &iter);
-	vusb_reclaim_restore(&reclaim);
-	if (ret != -EIOCBQUEUED)
-		vusb_read_done(&channel->read, ret);
-	wait_for_completion_state(&channel->read_ended, TASK_IDLE);
-	return channel->read_result;
-}
-
-static int vusb_file_write(struct vusb_channel *channel, struct file *file, size_t count)
-{
-	struct vusb_reclaim reclaim;
-	struct iov_iter iter;
-	ssize_t ret = 0;
-
-	vusb_buffer_iter(&channel->out, &iter, ITER_SOURCE, count);
-	WRITE_ONCE(channel->writing, ktime_get_ns());
-	vusb_reclaim_save(&reclaim);
-	while (ret >= 0 && iov_iter_count(&iter)) {
-		size_t left = iov_iter_count(&iter);
-		loff_t position = 0;
-
-		ret = vfs_iter_write(file, &iter, &position, 0);
-		if (!ret)
-			ret = -EIO;
-		/* netfs, on which 9p is, writes from a copy of the iterator and leaves this one where it was. */
-		if (ret > 0 && iov_iter_count(&iter) == left)
-			iov_iter_advance(&iter, min_t(size_t, ret, left));
-	}
-	vusb_reclaim_restore(&reclaim);
-	WRITE_ONCE(channel->writing, 0);
-	if (ret < 0)
-		return ret;
-
-	WRITE_ONCE(channel->writes, channel->writes + 1);
-	channel->bytes_written += count;
-	return 0;
-}
 
 /* Turns */
 
@@ -407,8 +122,7 @@ static void vusb_channel_release(struct kref *ref)
 {
 	struct vusb_channel *channel = container_of(ref, struct vusb_channel, ref);
 
-	vusb_buffer_free(&channel->out);
-	vusb_buffer_free(&channel->in);
+	vusb_io_free(&channel->io);
 	kfree(channel->path);
 	kvfree(channel);
 }
@@ -439,6 +153,19 @@ static void vusb_channel_end(struct vusb_channel *channel, unsigned int generati
 
 /* The read thread */
 
+/* No other file can be open: it's the read thread that opens the next, once this read has ended. */
+static int vusb_received(struct vusb_io *io, size_t count)
+{
+	struct vusb_channel *channel = container_of(io, struct vusb_channel, io);
+	int ret = -ECANCELED;
+
+	down_read(&channel->user);
+	if (channel->ops && READ_ONCE(channel->open))
+		ret = channel->ops->received(channel->context, io->in.bytes, count);
+	up_read(&channel->user);
+	return ret;
+}
+
 /* The pause before the next read, in milliseconds, after so many that had nothing to say. */
 static unsigned int vusb_pause(unsigned int empty)
 {
@@ -450,12 +177,12 @@ static unsigned int vusb_pause(unsigned int empty)
 static void vusb_read_pause(struct vusb_channel *channel, unsigned int generation,
 			    unsigned int empty)
 {
-	u64 writes = READ_ONCE(channel->writes);
+	u64 writes = READ_ONCE(channel->io.writes);
 	unsigned int pause = vusb_pause(empty);
 
 	if (pause)
 		wait_event_idle_timeout(channel->read_wait,
-					READ_ONCE(channel->writes) != writes ||
+					READ_ONCE(channel->io.writes) != writes ||
 					!vusb_channel_is(channel, generation),
 					msecs_to_jiffies(pause));
 }
@@ -476,13 +203,13 @@ static int vusb_read_all(struct vusb_channel *channel, struct file *file, unsign
 			return -ECANCELED;
 		}
 		begin = ktime_get_ns();
-		writes = READ_ONCE(channel->writes);
-		ret = vusb_file_read(channel, file);
+		writes = READ_ONCE(channel->io.writes);
+		ret = vusb_io_read(&channel->io, file);
 		vusb_turn_give(channel, VUSB_READER);
 		if (ret < 0)
 			return ret;
 		/* What waited in the file system saw something else happen, or took its time. */
-		if (ret || READ_ONCE(channel->writes) != writes ||
+		if (ret || READ_ONCE(channel->io.writes) != writes ||
 		    (!READ_ONCE(channel->turns) && ktime_get_ns() - begin > VUSB_QUICK))
 			empty = 0;
 		else
@@ -501,7 +228,7 @@ static bool vusb_opened(struct vusb_channel *channel, struct file *file)
 	if (wanted) {
 		spin_lock(&channel->lock);
 		channel->file = file;
-		channel->turns = channel->reads_all;
+		channel->turns = channel->io.reads_all;
 		channel->turn = VUSB_NOBODY;
 		spin_unlock(&channel->lock);
 		channel->settled = false;
@@ -518,7 +245,7 @@ static bool vusb_opened(struct vusb_channel *channel, struct file *file)
 /* From open to close. Returns whether it was of use to anybody. */
 static bool vusb_use_file(struct vusb_channel *channel)
 {
-	struct file *file = vusb_file_open(channel);
+	struct file *file = vusb_io_open(&channel->io, channel->path);
 	int error;
 
 	if (IS_ERR(file)) {
@@ -532,7 +259,7 @@ static bool vusb_use_file(struct vusb_channel *channel)
 		channel->file = NULL;
 		spin_unlock(&channel->lock);
 	}
-	vusb_file_put(file);
+	vusb_io_close(file);
 	return READ_ONCE(channel->settled);
 }
 
@@ -569,7 +296,7 @@ static size_t vusb_fill(struct vusb_channel *channel, unsigned int generation)
 
 	down_read(&channel->user);
 	if (channel->ops && vusb_channel_is(channel, generation))
-		count = channel->ops->fill(channel->context, channel->out.bytes, VUSB_BUFFER_SIZE);
+		count = channel->ops->fill(channel->context, channel->io.out.bytes, VUSB_BUFFER_SIZE);
 	up_read(&channel->user);
 	return count;
 }
@@ -584,7 +311,7 @@ static int vusb_write_all(struct vusb_channel *channel, struct file *file, unsig
 				!vusb_channel_is(channel, generation) ||
 				vusb_turn_try(channel, VUSB_WRITER, VUSB_READER));
 		count = vusb_fill(channel, generation);
-		ret = count ? vusb_file_write(channel, file, count) : 0;
+		ret = count ? vusb_io_write(&channel->io, file, count) : 0;
 		vusb_turn_give(channel, VUSB_WRITER);
 		if (ret || !count)
 			return ret;
@@ -617,7 +344,7 @@ static int vusb_write_thread(void *data)
 		error = vusb_write_all(channel, file, generation);
 		if (error)
 			vusb_channel_end(channel, generation, error);
-		vusb_file_put(file);
+		vusb_io_close(file);
 	}
 	vusb_thread_done(channel);
 	return 0;
@@ -633,7 +360,7 @@ static struct vusb_channel *vusb_channel_alloc(const char *path)
 		return NULL;
 	kref_init(&channel->ref);
 	init_completion(&channel->done);
-	init_completion(&channel->read_ended);
+	channel->io.received = vusb_received;
 	init_rwsem(&channel->user);
 	init_waitqueue_head(&channel->read_wait);
 	init_waitqueue_head(&channel->write_wait);
@@ -641,13 +368,9 @@ static struct vusb_channel *vusb_channel_alloc(const char *path)
 	channel->path = kstrdup(path, GFP_KERNEL);
 	if (!channel->path)
 		goto free;
-	if (vusb_buffer_alloc(&channel->in))
+	if (vusb_io_init(&channel->io))
 		goto free_path;
-	if (vusb_buffer_alloc(&channel->out))
-		goto free_in;
 	return channel;
-free_in:
-	vusb_buffer_free(&channel->in);
 free_path:
 	kfree(channel->path);
 free:
@@ -791,7 +514,7 @@ EXPORT_SYMBOL_GPL(vusb_channel_take_turns);
  */
 bool vusb_channel_reads_all(struct vusb_channel *channel)
 {
-	return READ_ONCE(channel->reads_all);
+	return READ_ONCE(channel->io.reads_all);
 }
 EXPORT_SYMBOL_GPL(vusb_channel_reads_all);
 
@@ -812,13 +535,13 @@ void vusb_channel_get_state(struct vusb_channel *channel, struct vusb_channel_st
 	state->turns = READ_ONCE(channel->turns);
 	state->error = READ_ONCE(channel->error);
 	state->opens = READ_ONCE(channel->opens);
-	state->reads = READ_ONCE(channel->reads);
-	state->empty_reads = READ_ONCE(channel->empty_reads);
-	state->writes = READ_ONCE(channel->writes);
-	state->bytes_read = READ_ONCE(channel->bytes_read);
-	state->bytes_written = READ_ONCE(channel->bytes_written);
-	state->reading = vusb_since(READ_ONCE(channel->reading));
-	state->writing = vusb_since(READ_ONCE(channel->writing));
+	state->reads = READ_ONCE(channel->io.reads);
+	state->empty_reads = READ_ONCE(channel->io.empty_reads);
+	state->writes = READ_ONCE(channel->io.writes);
+	state->bytes_read = READ_ONCE(channel->io.bytes_read);
+	state->bytes_written = READ_ONCE(channel->io.bytes_written);
+	state->reading = vusb_since(READ_ONCE(channel->io.reading));
+	state->writing = vusb_since(READ_ONCE(channel->io.writing));
 }
 EXPORT_SYMBOL_GPL(vusb_channel_get_state);
 
