@@ -42,6 +42,7 @@ let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -56,6 +57,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.33.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.2.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -65,6 +67,10 @@ let package = Package(
         // C borders.
         .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .systemLibrary(name: "CLibUSB", pkgConfig: "libusb-1.0", providers: [.apt(["libusb-1.0-0-dev"])]),
+        .systemLibrary(
+            name: "CUSBRedirParser", pkgConfig: "libusbredirparser-0.5",
+            providers: [.apt(["libusbredirparser-dev"])]
+        ),
         .target(name: "CVUSBShims"),
 
         // The core, and what stands on each side of it. Arrows point down only.
@@ -72,6 +78,7 @@ let package = Package(
         target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
         target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
+        target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
@@ -84,7 +91,8 @@ let package = Package(
         target(
             "VUSBDaemon",
             [
-                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBVMM", "VUSBControl", "CVUSBShims",
+                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBRedir", "VUSBVMM", "VUSBControl",
+                "CVUSBShims",
                 logging, lifecycle, unixSignals, yams,
             ]
         ),

@@ -92,6 +92,11 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
     package var deviceNumber: Int
     package var major: Int
     package var minor: Int
+    /// How its guest is loaded: `files`, `module`, `redirect`.
+    package var mode: String
+    /// `attached`; in mode `redirect` how the connection of the guest's machine is: `waiting`, `greeting`, `connected`,
+    /// `closed`.
+    package var state: String
     package var urbsInFlight: Int
     package var urbs: UInt64
     package var failedURBs: UInt64
@@ -100,7 +105,7 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
 
     package init(
         device: String, guest: String, path: String, busNumber: Int, deviceNumber: Int, major: Int, minor: Int,
-        urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64, bytesOut: UInt64
+        mode: String, state: String, urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64, bytesOut: UInt64
     ) {
         self.device = device
         self.guest = guest
@@ -109,6 +114,8 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
         self.deviceNumber = deviceNumber
         self.major = major
         self.minor = minor
+        self.mode = mode
+        self.state = state
         self.urbsInFlight = urbsInFlight
         self.urbs = urbs
         self.failedURBs = failedURBs

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* For VUSBHost: headers that Swift's Glibc module leaves out. */
+/* For VUSBHost and VUSBRedir: headers that Swift's Glibc module leaves out. */
 
 #include <dirent.h>
 #include <linux/netlink.h>
 #include <semaphore.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 /* `d_name` is an array in the struct, which Swift imports as a tuple of 256. */

@@ -3,6 +3,7 @@
 internal import VUSBControl
 internal import VUSBCore
 internal import VUSBFileSystem
+internal import VUSBVMM
 
 /// A guest gets a device.
 extension ControlPlane {
@@ -67,28 +68,32 @@ extension ControlPlane {
             try checkGoing(guest, operation)
             throw Problem(error, while: doing)
         }
+        let attachment: Attachment
         do {
-            return try publish(record, opened, to: guest, operation: operation)
+            attachment = try prepare(record, opened, for: guest, operation: operation)
         } catch {
             await shielded { await opened.backend.close() }
             settle(id)
             throw error
         }
+        do {
+            try await plug(attachment, operation: operation)
+            try publish(attachment, operation: operation)
+            return attachment
+        } catch {
+            await cutOff(attachment)
+            await shielded { await attachment.device.close() }
+            change(guest) { $0.numbers.free(attachment.slot) }
+            settle(id)
+            throw error
+        }
     }
 
-    /// One step of the actor: the device is looked at anew, then is the guest's.
-    private func publish(
-        _ record: DeviceRecord, _ opened: OpenedDevice, to guest: String, operation: Int
+    /// Looks at the device anew, and gives it its numbers and, in mode `redirect`, its socket.
+    private func prepare(
+        _ record: DeviceRecord, _ opened: OpenedDevice, for guest: String, operation: Int
     ) throws(Problem) -> Attachment {
-        let id = record.id
-        try checkGoing(guest, operation)
-        guard deviceRegistry[id]?.hasLeft == false else {
-            throw Problem(
-                .notFound,
-                "attach of device \(id) to guest \(guest): it was unplugged meanwhile",
-                remedy: "plug it in again"
-            )
-        }
+        try checkIsThere(record.id, for: guest, operation: operation)
         try checkHasPort(guest, for: record)
         guard let slot = guestRegistry[guest]?.numbers.allot(for: DeviceIdentity(record)) else {
             throw Problem(
@@ -106,14 +111,41 @@ extension ControlPlane {
             pool: pool,
             sendPool: opened.pool
         )
-        let attachment = Attachment(record: record, guest: guest, slot: slot, device: device)
+        let mode = guestRegistry[guest]?.loadedMode ?? .files
+        var attachment = Attachment(record: record, guest: guest, slot: slot, device: device, mode: mode)
+        guard mode == .redirect else { return attachment }
+        do {
+            let owner = guestRegistry[guest]?.definition.access.uid ?? 0
+            attachment.redirect = try redirect?.serve(
+                path: attachment.path, of: guest, device: device, owner: owner)
+        } catch {
+            change(guest) { $0.numbers.free(slot) }
+            throw Problem(error, while: "attach of device \(record.id) to guest \(guest)")
+        }
+        return attachment
+    }
+
+    private func checkIsThere(_ id: DeviceID, for guest: String, operation: Int) throws(Problem) {
+        try checkGoing(guest, operation)
+        guard deviceRegistry[id]?.hasLeft == false else {
+            throw Problem(
+                .notFound,
+                "attach of device \(id) to guest \(guest): it was unplugged meanwhile",
+                remedy: "plug it in again"
+            )
+        }
+    }
+
+    /// One step of the actor: the device is looked at once more, then is the guest's.
+    private func publish(_ attachment: Attachment, operation: Int) throws(Problem) {
+        let (id, guest) = (attachment.record.id, attachment.guest)
+        try checkIsThere(id, for: guest, operation: operation)
         operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)
         deviceRegistry[id]?.holder = .attached(attachment)
         tree.attach(attachment)
         showHost(id)
         operationLog.step(operation, "attached \(id) as \(attachment.path)")
         emit(.attached, guest: guest, device: id, path: attachment.path)
-        return attachment
     }
 
     // MARK: - Whether it may be

@@ -18,10 +18,15 @@ extension ControlPlane {
     /// hello. What is told is limited: a guest may open and close its file as often as it likes.
     private func handle(_ event: HCDChannelEvent) {
         if case .opened = event.kind { helloGates[event.guest]?.open() }
-        guard guestRegistry[event.guest] != nil else { return }
-        guard let suppressed = channelNews[event.guest, default: EventAllowance()].take(.now) else { return }
+        tellOfChannel(event.guest, Self.text(event.kind))
+    }
+
+    /// As often as a guest may cause it.
+    func tellOfChannel(_ guest: String, _ text: String) {
+        guard guestRegistry[guest] != nil else { return }
+        guard let suppressed = channelNews[guest, default: EventAllowance()].take(.now) else { return }
         let more = suppressed > 0 ? " (\(suppressed) more since the last one)" : ""
-        emit(.guestChannel, guest: event.guest, detail: Self.text(event.kind) + more)
+        emit(.guestChannel, guest: guest, detail: text + more)
     }
 
     private static func text(_ kind: HCDChannelEvent.Kind) -> String {

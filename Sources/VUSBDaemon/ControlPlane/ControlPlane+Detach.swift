@@ -46,7 +46,15 @@ extension ControlPlane {
             return await cut(attachments, operation: operation)
         }
         operationLog.step(operation, "draining")
-        let stuck = await drain(attachments, of: guest, for: release.deadline)
+        let deadline = ContinuousClock.now + release.deadline
+        do throws(Problem) {
+            try await awaitStreams(of: attachments, release, until: deadline, operation: operation)
+        } catch {
+            restore(attachments)
+            throw error
+        }
+        for attachment in attachments { attachment.redirect?.quiet() }
+        let stuck = await drain(attachments, of: guest, for: max(deadline - .now, .zero))
         if Task.isCancelled {
             restore(attachments)
             throw Self.cancelled(operation)
@@ -59,6 +67,12 @@ extension ControlPlane {
         operationLog.setCancellable(operation, false)
         await cancelInFlight(inUse, operation: operation)
         operationLog.step(operation, "drained")
+        do throws(Problem) {
+            try await unplug(attachments, release, operation: operation)
+        } catch {
+            restore(attachments)
+            throw error
+        }
         await giveBack(attachments, operation: operation)
     }
 
@@ -101,6 +115,7 @@ extension ControlPlane {
                 continue
             }
             attachment.device.resumeAdmitting()
+            attachment.redirect?.resume()
             deviceRegistry[id]?.holder = .attached(attachment)
             showHost(id)
         }
@@ -153,6 +168,7 @@ extension ControlPlane {
         let id = attachment.record.id
         // It still drains: no URB of a file that is open yet is admitted, also not after the reset.
         unpublish(attachment)
+        await cutOff(attachment)
         if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)

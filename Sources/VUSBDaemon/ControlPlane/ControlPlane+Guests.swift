@@ -80,7 +80,8 @@ extension ControlPlane {
         guard let guest = guestRegistry[name] else { return nil }
         do {
             let mode = try mode(of: guest, asked: nil)
-            return beginLoad(name, LoadPlan(origin: .restore, mode: mode, modulesBefore: guest.modules)).id
+            return beginLoad(name, LoadPlan(
+                    origin: .restore, mode: mode, isAuto: guest.isAuto(nil), modulesBefore: guest.modules)).id
         } catch {
             setFailed(name, because: error)
             return nil
@@ -134,7 +135,8 @@ extension ControlPlane {
         do {
             let mode = try modeAgain(of: guest, loaded.mode)
             let plan = LoadPlan(
-                origin: .restore, mode: mode, process: loaded.process, modulesBefore: guest.modules)
+                origin: .restore, mode: mode, isAuto: guest.isAuto(loaded.mode), process: loaded.process,
+                modulesBefore: guest.modules)
             return beginLoad(loaded.guest, plan).id
         } catch {
             setFailed(loaded.guest, because: error)

@@ -26,6 +26,8 @@ extension ControlPlane {
         // first time hears of its machine as well, and isn't to be loaded again where that fails.
         case .started, .resumed:
             if guest.isGone || isToReturn(event.guest) { Task { await self.bringBack(event.guest) } }
+        // A machine that starts anew keeps what is plugged into it.
+        case .reset where guest.loadedMode == .redirect: break
         case .off, .panicked, .reset: lose(guest)
         }
     }
@@ -66,7 +68,8 @@ extension ControlPlane {
     func bringBack(_ name: String) async {
         while let operation = busyOperation(of: name) { await ended(operation) }
         guard isToReturn(name), await isUp(name), isToReturn(name), let guest = guestRegistry[name] else { return }
-        let plan = LoadPlan(origin: .comeback, mode: guest.loadedMode ?? .files, modulesBefore: guest.modules)
+        let plan = LoadPlan(
+            origin: .comeback, mode: guest.loadedMode ?? .files, isAuto: guest.isModeAuto, modulesBefore: guest.modules)
         _ = beginLoad(name, plan)
     }
 
@@ -93,13 +96,15 @@ extension ControlPlane {
     }
 
     /// Whether the guest can be loaded now, as its connector knows it.
-    func isUp(_ name: String) async -> Bool {
+    /// - Parameter isPausedEnough: whether one that is paused counts: nothing is asked of its kernel.
+    func isUp(_ name: String, isPausedEnough: Bool = false) async -> Bool {
         guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else {
             return false
         }
         do {
             switch try await connector.guests().first(where: { $0.name == name })?.state {
             case .running, .unknown: return true
+            case .stopped where isPausedEnough: return true
             case .stopped, .off, nil: return false
             }
         } catch {
@@ -109,13 +114,13 @@ extension ControlPlane {
     }
 
     /// As `isUp`; a monitor that was just connected to gets a moment to say so.
-    func isUp(_ name: String, within limit: Duration) async -> Bool {
+    func isUp(_ name: String, within limit: Duration, isPausedEnough: Bool) async -> Bool {
         let deadline = ContinuousClock.now + limit
         let gate = Gate()
         machineGates[name] = gate
         defer { machineGates[name] = nil }
-        if await isUp(name) { return true }
+        if await isUp(name, isPausedEnough: isPausedEnough) { return true }
         _ = await ask(name, for: deadline - .now) { () async throws(USBError) in await gate.wait() }
-        return await isUp(name)
+        return await isUp(name, isPausedEnough: isPausedEnough)
     }
 }

@@ -12,7 +12,9 @@ extension ControlPlane {
         let mode = try mode(of: guest, asked: request.mode)
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
-        var plan = LoadPlan(origin: .hand, mode: mode, process: process, modulesBefore: guest.modules)
+        var plan = LoadPlan(
+            origin: .hand, mode: mode, isAuto: guest.isAuto(request.mode), process: process,
+            modulesBefore: guest.modules)
         if guest.state == .waiting { plan.awaitedMode = guest.loadedMode ?? mode }
         return beginLoad(name, plan)
     }
@@ -32,6 +34,7 @@ extension ControlPlane {
         change(name) { guest in
             guest.process = plan.process
             guest.loadedMode = plan.mode
+            guest.isModeAuto = plan.isAuto
             guest.isGone = false
             guest.silence = nil
             if guest.loadOrder == 0 || !guest.keepsLoaded { guest.loadOrder = order }
@@ -52,7 +55,7 @@ extension ControlPlane {
     /// - Returns: the device that it was loaded for.
     private func bringUp(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
         try await bind(name, plan, operation: operation)
-        if plan.mode == .module || plan.waitsForMachine {
+        if plan.mode == .module || plan.mode == .redirect || plan.waitsForMachine {
             try await checkMachine(of: name, plan, operation: operation)
             // Waiting isn't a failure where nobody asked for more.
             if guestRegistry[name]?.isGone == true, plan.device == nil {
@@ -62,12 +65,17 @@ extension ControlPlane {
             }
         }
         try checkGoing(name, operation)
+        let plan = try await choosingMode(name, plan, operation: operation)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, "published")
         if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
             operationLog.step(operation, text)
         }
-        if plan.mode == .module { try await bringUpModule(name, plan, operation: operation) }
+        switch plan.mode {
+        case .module: try await bringUpModule(name, plan, operation: operation)
+        case .redirect: try await bringUpRedirect(name, operation: operation)
+        case .files: break
+        }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
         // From here to the end of the function nothing else runs: what comes now is offered as to any loaded guest.
@@ -77,6 +85,28 @@ extension ControlPlane {
         offerAll(to: name)
         await persist()
         return first
+    }
+
+    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for.
+    private func choosingMode(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> LoadPlan {
+        guard plan.isAuto, let definition = guestRegistry[name]?.definition, definition.machine != nil else {
+            return plan
+        }
+        var chosen = plan
+        let fallback: GuestMode = definition.possibleModes.contains(.module) ? .module : .files
+        chosen.mode = try await suitsRedirect(name, operation: operation) ? .redirect : fallback
+        if chosen.mode == .module {
+            let isRunning = await isUp(name)
+            try checkGoing(name, operation)
+            guard isRunning else { throw Self.paused(name) }
+        }
+        change(name) { $0.loadedMode = chosen.mode }
+        operationLog.step(operation, "mode \(chosen.mode.rawValue)")
+        return chosen
+    }
+
+    private static func paused(_ name: String) -> Problem {
+        Problem(.unavailable, "guest \(name) is paused", remedy: "resume it (QMP cont, virsh resume)")
     }
 
     private func bind(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
@@ -98,7 +128,8 @@ extension ControlPlane {
 
     /// - Throws: for a load that somebody asked for; the others are marked as gone, and wait.
     private func checkMachine(of name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
-        guard await !isUp(name, within: tools.times.monitor) else { return }
+        let isPausedEnough = plan.mode == .redirect
+        guard await !isUp(name, within: tools.times.monitor, isPausedEnough: isPausedEnough) else { return }
         try checkGoing(name, operation)
         if plan.waitsForMachine { change(name) { $0.isGone = true } }
         if plan.waitsForMachine, plan.device == nil { return }

@@ -53,6 +53,7 @@ extension ControlPlane {
         LoadPlan(
             origin: .demand,
             mode: try mode(of: guest, asked: nil),
+            isAuto: guest.isAuto(nil),
             device: id,
             byHand: byHand,
             modulesBefore: guest.modules

@@ -91,9 +91,11 @@ extension ControlPlane {
         let id = attachment.record.id
         deviceRegistry[id]?.holder = .detaching(operation: nil, attachment)
         attachment.device.disconnect()
+        attachment.redirect?.quiet()
         unpublish(attachment)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: "unplugged")
         Task {
+            await self.cutOff(attachment)
             await attachment.device.close()
             self.settle(id)
             self.noteLoss(of: attachment.guest)

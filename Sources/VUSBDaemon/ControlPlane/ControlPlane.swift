@@ -62,6 +62,7 @@ actor ControlPlane {
     let logger: Logger
     let began = ContinuousClock.now
     let exports: any GuestExporting
+    let redirect: (any RedirectServing)?
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
@@ -82,6 +83,7 @@ actor ControlPlane {
         logger = surroundings.logger
         checks = surroundings.checks
         exports = surroundings.exports
+        redirect = surroundings.redirect
     }
 
     struct Surroundings: Sendable {
@@ -90,6 +92,8 @@ actor ControlPlane {
         var logger: Logger
         var tools: ModuleTools
         var exports: any GuestExporting
+        /// Nil where there is no mode `redirect`.
+        var redirect: (any RedirectServing)?
         var checks: @Sendable () async -> [Finding] = { [] }
     }
 

@@ -18,6 +18,8 @@ struct LoadPlan: Sendable {
 
     var origin: Origin
     var mode: GuestMode
+    /// Nobody chose the mode: which is best is looked at when the machine can be asked.
+    var isAuto = false
     var process: GuestProcess?
     /// The one that it's loaded for: without it the load fails.
     var device: DeviceID?

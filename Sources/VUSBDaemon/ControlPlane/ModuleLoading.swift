@@ -38,6 +38,12 @@ struct GuestTimes: Sendable {
     var boot = Duration.seconds(600)
     /// For a monitor to say whether its machine runs.
     var monitor = Duration.seconds(2)
+    /// For a machine to plug a device in, and to say hello to it.
+    var plug = Duration.seconds(10)
+    /// For a machine to let go of a device.
+    var unplug = Duration.seconds(5)
+    /// The same where it's taken away in any case.
+    var cutOff = Duration.seconds(1)
     /// How long a guest that is loaded on demand stays loaded without a device: a replug doesn't cost a load.
     var idle = Duration.seconds(5)
 }

@@ -9,6 +9,7 @@ internal import VUSBCore
 internal import VUSBEmulation
 internal import VUSBFileSystem
 internal import VUSBHost
+internal import VUSBRedir
 internal import VUSBVMM
 
 /// The composition root: makes everything in order, runs it, and takes it down in the opposite order.
@@ -78,12 +79,18 @@ package struct Daemon: Sendable {
     ) async -> Result<Void, any Error> {
         let emulation = EmulationSource()
         let connectors: [any VMMConnector] = [LocalConnector(logger: logger), QEMUConnector(logger: logger)]
+        let redirect: RedirFront
+        do {
+            redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
+        } catch {
+            return .failure(error)
+        }
         let plane = ControlPlane(
             tree: tree,
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings
+            surroundings: surroundings(redirect)
         )
         var sources: [any DeviceSource] = [emulation]
         if settings.host { sources.append(HostSource(logger: logger)) }
@@ -98,6 +105,7 @@ package struct Daemon: Sendable {
         // Again: where all was quick, the signal's handler may not have come to it, and not every stop is a signal's.
         notifier.stopping()
         await plane.stop(deadline: Self.stopDeadline)
+        await redirect.stop()
         for source in sources { await source.stop() }
         return result
     }
@@ -109,6 +117,7 @@ package struct Daemon: Sendable {
         do {
             for connector in connectors { await plane.listen(to: connector) }
             await plane.listenToChannels()
+            await plane.listenToRedirect()
             for source in sources { await start(source, plane) }
             for specification in settings.emulate { _ = try await plane.plugIn(specification) }
             try await services(plane, front, saved).run()
@@ -173,7 +182,7 @@ package struct Daemon: Sendable {
         notifier.ready(status: summary)
     }
 
-    private var surroundings: ControlPlane.Surroundings {
+    private func surroundings(_ redirect: RedirFront) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
         return ControlPlane.Surroundings(
@@ -188,6 +197,7 @@ package struct Daemon: Sendable {
             logger: logger,
             tools: ModuleTools(store: ModuleStore(directories: settings.modules)),
             exports: GuestExports(root: settings.exports, mount: mount),
+            redirect: redirect,
             // The mount is this process's own: it must not ask itself.
             checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() }
         )

@@ -14,6 +14,8 @@ package struct DaemonSettings: Sendable {
     package var socketMode: UInt32
     /// The directory in which machines' exporters find their guests' directories: beside the socket.
     package var exports: String
+    /// The directory of the sockets at which machines get their devices in mode `redirect`: beside the socket, too.
+    package var redirectDirectory: String
     package var state: String
     package var images: String
     package var host: Bool
@@ -44,7 +46,9 @@ package struct DaemonSettings: Sendable {
         socket = Self.absolute(options.socket ?? configuration.socket ?? "/run/vusb/vusb.sock")
         socketGroup = configuration.socketGroup ?? "vusb"
         socketMode = UInt32(configuration.socketMode ?? 0o660)
-        exports = URL(fileURLWithPath: socket).deletingLastPathComponent().path + "/exports"
+        let runtime = URL(fileURLWithPath: socket).deletingLastPathComponent().path
+        exports = runtime + "/exports"
+        redirectDirectory = runtime + "/redirect"
         self.state = state
         images = configuration.images ?? state + "/images"
         host = options.noHost ? false : configuration.host ?? true

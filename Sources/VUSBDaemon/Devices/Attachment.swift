@@ -2,6 +2,8 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBRedir
+internal import VUSBVMM
 
 /// A device that a guest holds.
 struct Attachment: Sendable {
@@ -12,6 +14,10 @@ struct Attachment: Sendable {
     let guest: String
     let slot: GuestSlot
     let device: VirtualDevice
+    /// How its guest was loaded.
+    let mode: GuestMode
+    /// Where the guest's machine gets it, in mode `redirect`.
+    var redirect: (any RedirectPort)?
 
     var path: String { slot.path }
 
@@ -25,6 +31,8 @@ struct Attachment: Sendable {
             deviceNumber: slot.deviceNumber,
             major: Self.major,
             minor: slot.minor,
+            mode: mode.rawValue,
+            state: redirect.map { $0.status.state.rawValue } ?? "attached",
             urbsInFlight: device.inFlight,
             urbs: counters.completedURBs,
             failedURBs: counters.failedURBs,

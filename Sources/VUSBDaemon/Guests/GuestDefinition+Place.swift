@@ -10,6 +10,7 @@ extension GuestDefinition {
         GuestMode.allCases.filter { mode in
             switch mode {
             case .files: true
+            case .redirect: machine != nil
             case .module: machine == nil || (machine?.agent != nil && machine?.share != nil)
             }
         }

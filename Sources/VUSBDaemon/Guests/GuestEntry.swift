@@ -73,6 +73,8 @@ struct GuestEntry: Sendable {
     var process: GuestProcess?
     /// What it's loaded in, or to be loaded again in; nil while it's neither.
     var loadedMode: GuestMode?
+    /// Nobody chose the mode that it's loaded in.
+    var isModeAuto = false
     /// What vusbd brought into its kernel and hasn't taken out yet; outlives an unload that couldn't.
     var modules: LoadedModules?
     /// Its connector watches it.
@@ -157,6 +159,9 @@ struct GuestEntry: Sendable {
         case .loading, .loaded, .draining, .waiting: return false
         }
     }
+
+    /// Whether a load with this mode leaves the choice to vusbd.
+    func isAuto(_ asked: String?) -> Bool { (asked ?? definition.modeText) == "auto" && definition.mode == nil }
 
     /// Whether its devices are given to it through the module in its kernel, and that can be spoken to.
     var hasModule: Bool { loadedMode == .module && !isGone }

@@ -37,9 +37,7 @@ extension GuestFields {
     func combination(_ guest: GuestSpec) -> (field: String, problem: Problem)? {
         guard guest.connector == "qemu" else { return foreign(guest) }
         if guest.qmp == nil { return ("qmp", missing("qmp", of: "connector qemu")) }
-        let mode = guest.mode ?? "auto"
-        // With `auto`, having neither means files.
-        guard mode == "module" || (mode == "auto" && (guest.agent == nil) != (guest.share == nil)) else { return nil }
+        guard guest.mode == "module" else { return nil }
         let field = guest.agent == nil ? "agent" : guest.share == nil ? "share" : nil
         return field.map { ($0, missing($0, of: "mode module")) }
     }

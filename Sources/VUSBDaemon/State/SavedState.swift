@@ -8,7 +8,7 @@ struct SavedState: Codable, Sendable, Equatable {
     struct Loaded: Codable, Sendable, Equatable {
         var guest: String
         var process: GuestProcess?
-        /// A `GuestMode`; absent in files that were written before there were several.
+        /// A `GuestMode`, or `auto` where it's to be looked at anew; absent in files that were written before there were several.
         var mode: String?
         var held: [GuestEntry.Held]
         var released: [DeviceIdentity]
@@ -45,7 +45,7 @@ struct SavedState: Codable, Sendable, Equatable {
             Loaded(
                 guest: entry.definition.name,
                 process: entry.process,
-                mode: entry.loadedMode?.rawValue,
+                mode: entry.isModeAuto ? "auto" : entry.loadedMode?.rawValue,
                 held: entry.held,
                 released: entry.released
             )

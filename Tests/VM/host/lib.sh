@@ -108,6 +108,15 @@ vm() {
     esac
 }
 
+# plain_vm NAME [GUEST-ADD-OPTION…]: declares a guest of which vusbd has the monitor alone: no agent, no share, nothing
+# of vusb in it. The USB controllers are the case's, in `qemu_arguments`.
+plain_vm() {
+    local name=$1
+    shift
+    ctl guest add "$name" --connector qemu --qmp "$work/qmp-vusbd" "$@" || return
+    qemu_arguments+=(-chardev "socket,id=monitor,path=$work/qmp-vusbd,server=on,wait=off" -mon chardev=monitor,mode=control)
+}
+
 # start_virtiofsd: exports the guest's directory. It ends with QEMU.
 start_virtiofsd() {
     rm -f "$work/fs"

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBControl
+internal import VUSBCore
+internal import VUSBRedir
+internal import VUSBVMM
+
+/// Mode `redirect`: a guest's machine plugs devices into a controller of its own, each served at a socket. Redirect.md
+/// has the steps.
+extension ControlPlane {
+    // MARK: - Load
+
+    /// Whether a guest whose mode is `auto` gets it so: its machine has the right controller, and nothing was brought
+    /// into its kernel that serves it already.
+    func suitsRedirect(_ name: String, operation: Int) async throws(Problem) -> Bool {
+        guard guestRegistry[name]?.modules == nil else { return false }
+        let found = await controllers(of: name)
+        try checkGoing(name, operation)
+        guard case .success(let controllers) = found else { return false }
+        return controllers.contains { $0.kind == .xhci }
+    }
+
+    private func controllers(of name: String) async -> Result<[GuestController], USBError> {
+        guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else {
+            return .failure(USBError(.notFound, "no guest \(name)"))
+        }
+        return await ask(name, for: tools.times.plug) { () async throws(USBError) in
+            try await connector.controllers(of: name)
+        }
+    }
+
+    /// Takes away what an earlier vusbd left plugged in, and looks whether there is a controller.
+    func bringUpRedirect(_ name: String, operation: Int) async throws(Problem) {
+        guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else { return }
+        let doing = "load of guest \(name)"
+        let leftovers = await ask(name, for: tools.times.plug) { () async throws(USBError) in
+            try await connector.unplugLeftovers(of: name)
+        }
+        try checkGoing(name, operation)
+        do {
+            let count = try leftovers.get()
+            if count > 0 { operationLog.step(operation, "unplugged \(count) of an earlier vusbd's") }
+            let controllers = try await controllers(of: name).get()
+            try checkGoing(name, operation)
+            guard !controllers.isEmpty else { throw Self.noController(name) }
+            operationLog.step(operation, "controllers: " + controllers.map(\.text).joined(separator: ", "))
+        } catch let error as USBError {
+            throw Problem(error, while: doing)
+        } catch {
+            throw (error as? Problem) ?? Problem(.failed, "\(doing): \(error)")
+        }
+    }
+
+    private static func noController(_ name: String) -> USBError {
+        USBError(
+            .unsupported, "guest \(name) has no USB controller",
+            remedy: "add -device qemu-xhci,id=xhci to its command line")
+    }
+
+    // MARK: - Attach
+
+    /// Has the guest's machine plug in a device that is served at its socket.
+    func plug(_ attachment: Attachment, operation: Int) async throws(Problem) {
+        guard let port = attachment.redirect, let connector = connector(of: attachment) else { return }
+        let (name, id) = (attachment.guest, attachment.record.id)
+        let wish = PlugWish(speed: attachment.record.speed, wantsStreams: attachment.record.descriptors.haveStreams)
+        let answer = await ask(name, for: tools.times.plug) { () async throws(USBError) in
+            try await connector.hotplug(
+                name, port: attachment.controllerPort, wish: wish, socketPath: port.socketPath)
+        }
+        try checkGoing(name, operation)
+        do {
+            let place = try answer.get()
+            operationLog.step(operation, "plugged \(id) into \(place.text)")
+        } catch {
+            throw Problem(error, while: "attach of device \(id) to guest \(name)")
+        }
+        try await awaitHello(attachment, port, operation: operation)
+    }
+
+    /// A machine that is paused says nothing, and sees the device when it runs again.
+    private func awaitHello(_ attachment: Attachment, _ port: any RedirectPort, operation: Int) async throws(Problem) {
+        let (name, id) = (attachment.guest, attachment.record.id)
+        guard await isUp(name) else {
+            return operationLog.step(operation, "the guest is paused: it sees \(id) when it runs")
+        }
+        let answer = await ask(name, for: tools.times.plug + .seconds(1)) { [limit = tools.times.plug] in
+            await port.waitForHello(within: limit)
+        }
+        try checkGoing(name, operation)
+        switch try? answer.get().state {
+        case .connected: return
+        case .closed:
+            throw Problem(
+                .failed, "attach of device \(id) to guest \(name): its machine has closed the connection",
+                remedy: "see in QEMU's own messages why; the device's speed may not suit the controller"
+            )
+        case .waiting, .greeting, nil:
+            operationLog.step(operation, "the guest's machine hasn't said hello yet")
+        }
+    }
+
+    private func connector(of attachment: Attachment) -> (any VMMConnector)? {
+        guestRegistry[attachment.guest].flatMap { connectors[$0.definition.connector] }
+    }
+
+    // MARK: - Detach
+
+    /// Isochronous and buffered streams are use; interrupt endpoints, which every driver polls, are not.
+    func awaitStreams(
+        of attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
+    ) async throws(Problem) {
+        var isTold = false
+        while let busy = attachments.first(where: { $0.isStreaming && deviceRegistry[$0.record.id]?.hasLeft == false }) {
+            guard ContinuousClock.now < deadline else {
+                guard release.onDeadline == .refuse else { return }
+                throw refusal(busy, inFlight: busy.device.inFlight, release)
+            }
+            if !isTold { operationLog.step(operation, "waiting for the streams of \(busy.record.id)") }
+            isTold = true
+            await sleep(min(.milliseconds(50), deadline - .now), with: busy.guest)
+            try checkCancelled(operation)
+            guard guestRegistry[busy.guest]?.isGone == false else { return }
+        }
+    }
+
+    /// The guests' machines let go of devices that are drained.
+    /// - Throws: `busy` where one doesn't and nothing is to be cut.
+    func unplug(_ attachments: [Attachment], _ release: Release, operation: Int) async throws(Problem) {
+        guard attachments.contains(where: { $0.redirect != nil }) else { return }
+        operationLog.step(operation, "unplugging")
+        for attachment in attachments {
+            guard let failure = await unplug(attachment, within: tools.times.unplug) else { continue }
+            guard release.onDeadline == .cancel || failure.code != .timedOut else {
+                throw Problem(
+                    .busy, "guest \(attachment.guest) doesn't let go of \(attachment.record.id): \(failure.message)",
+                    remedy: "see whether its machine runs; or cut it off: vusbctl's --force, onDeadline: cancel")
+            }
+            operationLog.step(operation, "\(attachment.record.id) is cut off: \(failure.message)")
+        }
+    }
+
+    /// - Returns: why the machine hasn't let go; nil too where there is no machine any more.
+    private func unplug(_ attachment: Attachment, within limit: Duration) async -> USBError? {
+        guard let port = attachment.redirect, let connector = connector(of: attachment), !port.isOver,
+            guestRegistry[attachment.guest]?.isGone == false
+        else { return nil }
+        return await shielded { () -> USBError? in
+            do throws(USBError) {
+                try await connector.hotunplug(attachment.guest, port: attachment.controllerPort, within: limit)
+                port.end()
+                return nil
+            } catch {
+                return error.code == .gone ? nil : error
+            }
+        }
+    }
+
+    /// The end of a redirected device, whatever its guest's machine does.
+    func cutOff(_ attachment: Attachment) async {
+        guard let port = attachment.redirect else { return }
+        // Why it isn't let go of changes nothing any more.
+        _ = await unplug(attachment, within: tools.times.cutOff)
+        port.end()
+    }
+
+    // MARK: - News
+
+    func listenToRedirect() {
+        guard let stream = redirect?.events() else { return }
+        pumps.append(
+            Task {
+                for await event in stream { self.handle(event) }
+            }
+        )
+    }
+
+    private func handle(_ event: RedirEvent) {
+        guard let attachment = deviceRegistry.attachments(of: event.guest).first(where: { $0.path == event.path }) else {
+            return
+        }
+        tellOfChannel(event.guest, event.text)
+        if case .connected = event.kind { return }
+        guard case .attached = deviceRegistry[attachment.record.id]?.holder else { return }
+        Task { await self.giveUp(attachment, because: event.text) }
+    }
+
+    /// The guest's side has gone, and its monitor may be about to tell why.
+    private func giveUp(_ attachment: Attachment, because text: String) async {
+        let (name, id) = (attachment.guest, attachment.record.id)
+        await sleep(tools.times.monitor, with: name)
+        guard phase == .running, guestRegistry[name]?.isGone == false,
+            case .attached(let current)? = deviceRegistry[id]?.holder, current.device === attachment.device
+        else { return }
+        let operation = begin(.detach, guest: name, device: id)
+        mark([attachment], by: operation)
+        _ = run(operation) { (plane, operation) async throws(Problem) in
+            plane.operationLog.step(operation, text)
+            await plane.cut([attachment], operation: operation)
+            await plane.persist()
+            plane.noteLoss(of: name)
+            return nil
+        }
+    }
+}
+
+extension RedirEvent {
+    fileprivate var text: String {
+        switch kind {
+        case .connected(let peer): "\(path): hello from \(quoted(peer))"
+        case .rejected(let reason): "\(path): not taken: \(reason)"
+        case .closed(nil): "\(path): closed by the guest's machine"
+        case .closed(let violation?): "\(path): cut off: \(violation)"
+        }
+    }
+}
+
+extension Attachment {
+    /// Its name in the guest's machine.
+    var controllerPort: ControllerPort { ControllerPort(path) }
+
+    fileprivate var isStreaming: Bool { (redirect?.status.streams ?? 0) > 0 }
+}
+
+extension Descriptors {
+    /// Whether it has bulk endpoints with streams: USB 3.2, table 9-26.
+    fileprivate var haveStreams: Bool {
+        configurations.contains { configuration in
+            configuration.interfaces.contains { interface in
+                interface.endpoints.contains { endpoint in
+                    endpoint.transferType == .bulk && (endpoint.companion?.bmAttributes ?? 0) & 0x1f != 0
+                }
+            }
+        }
+    }
+}
+
+extension GuestController {
+    fileprivate var text: String {
+        let free = freePorts.map { ", \($0) free" } ?? ""
+        return "\(bus) (\(kind.rawValue)\(free))"
+    }
+}
+
+extension PluggedPort {
+    fileprivate var text: String { port.map { "port \($0) of \(bus)" } ?? bus }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import VUSBCore
+
+/// Memory that libusbredirparser got from malloc(3) and gave away.
+@safe
+struct RedirBytes: ~Copyable, @unchecked Sendable {
+    // SAFETY: this value is its only owner.
+    let start: UnsafeMutablePointer<UInt8>
+    let count: Int
+
+    @unsafe
+    init(owning start: UnsafeMutablePointer<UInt8>, count: Int) {
+        unsafe self.start = start
+        self.count = count
+    }
+
+    deinit { unsafe free(start) }
+
+    /// The memory is the caller's from now on.
+    @unsafe
+    consuming func release() -> UnsafeMutablePointer<UInt8> {
+        let start = unsafe start
+        discard self
+        return unsafe start
+    }
+
+    /// Ordinary memory for a transfer that is longer than a pool's buffers.
+    static func buffer(_ count: Int) -> TransferBuffer? {
+        guard let memory = unsafe malloc(count) else { return nil }
+        return unsafe TransferBuffer(
+            allocation: memory, capacity: count, sizeClass: 0, owner: MallocOwner.shared)
+    }
+
+    /// The data of a packet as a transfer's buffer, without a copy; nil where there are none.
+    @unsafe
+    static func transferBuffer(_ data: UnsafeMutablePointer<UInt8>?, _ count: Int32) -> TransferBuffer? {
+        guard let data = unsafe data else { return nil }
+        return unsafe TransferBuffer(
+            allocation: UnsafeMutableRawPointer(data), capacity: Int(count), sizeClass: 0, owner: MallocOwner.shared)
+    }
+}
+
+/// Gives buffers back to malloc(3).
+private final class MallocOwner: TransferBufferOwner {
+    static let shared = MallocOwner()
+
+    func recycle(_ allocation: UnsafeMutableRawPointer, sizeClass: Int) { unsafe free(allocation) }
+}
