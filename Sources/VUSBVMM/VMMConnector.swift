@@ -37,11 +37,26 @@ package protocol VMMConnector: Sendable {
     /// - Throws: `unsupported` where there is none, with what to set up in the remedy.
     func kernel(of guest: String) async throws(USBError) -> any GuestKernel
 
-    /// Plugs a port of an emulated controller into the guest, served at the socket.
-    func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError)
+    /// The guest's USB controllers, by kind and name; `hotplug` chooses among them.
+    /// - Throws: `gone` where the guest is off, `timedOut`.
+    func controllers(of guest: String) async throws(USBError) -> [GuestController]
 
-    /// Returns once the guest has let go of the port.
-    func hotunplug(_ guest: String, port: ControllerPort) async throws(USBError)
+    /// Plugs a device into a free port of the controller that suits it best; returns where. Bounded in time.
+    /// - Parameter socketPath: where the device is served; it listens already, since the guest's monitor connects at once.
+    /// - Throws: `unsupported` where the guest has no controller for such a device, `busy` where all ports are taken or
+    ///   the port is plugged already, `gone` where the guest is off, `timedOut`, `cancelled`. Nothing stays behind.
+    func hotplug(
+        _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
+    ) async throws(USBError) -> PluggedPort
+
+    /// Returns once the guest has let go of the port. One that isn't there is no error.
+    /// - Parameter limit: how long it may take in all.
+    /// - Throws: `timedOut`, `cancelled`; `gone`, at once, where the guest is off or its monitor is lost.
+    func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError)
+
+    /// Takes away all that an earlier vusbd plugged; a port of this one's would go as well.
+    /// - Returns: how many there were.
+    func unplugLeftovers(of guest: String) async throws(USBError) -> Int
 }
 
 extension VMMConnector {
@@ -51,12 +66,22 @@ extension VMMConnector {
         throw unsupported("kernel", guest)
     }
 
-    package func hotplug(_ guest: String, port: ControllerPort, socketPath: String) async throws(USBError) {
+    package func controllers(of guest: String) async throws(USBError) -> [GuestController] {
+        throw unsupported("controllers", guest)
+    }
+
+    package func hotplug(
+        _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
+    ) async throws(USBError) -> PluggedPort {
         throw unsupported("hotplug", guest)
     }
 
-    package func hotunplug(_ guest: String, port: ControllerPort) async throws(USBError) {
+    package func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {
         throw unsupported("hotunplug", guest)
+    }
+
+    package func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
+        throw unsupported("unplugLeftovers", guest)
     }
 
     private func unsupported(_ operation: String, _ guest: String) -> USBError {

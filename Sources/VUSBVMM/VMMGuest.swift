@@ -27,6 +27,8 @@ package enum GuestMode: String, Sendable, CaseIterable {
     case files
     /// `vusb_hcd.ko` is loaded in its kernel, whose own drivers then bind to its devices.
     case module
+    /// A `usb-redir` is hot-plugged into its own controller for each device; no software in it.
+    case redirect
 }
 
 /// Where a connector finds a guest. Each uses what it needs and refuses what it can't use.
@@ -45,7 +47,7 @@ package struct GuestPlace: Sendable, Hashable {
     }
 }
 
-/// Names a controller port that was hot-plugged into a guest.
+/// Names what is hot-plugged into a guest, such as `1-1`: letters a-z, digits and hyphens.
 package struct ControllerPort: Sendable, Hashable {
     package var name: String
     package init(_ name: String) { self.name = name }

@@ -116,12 +116,17 @@ import VUSBCore
 
     @Test func whatItCannotDoNamesConnectorAndOperation() async throws {
         let connector = connector()
+        let port = ControllerPort("1-1")
         let error = await #expect(throws: USBError.self) {
-            try await connector.hotplug("web1", port: ControllerPort("1"), socketPath: "/run/x")
+            try await connector.hotplug("web1", port: port, wish: PlugWish(speed: .high), socketPath: "/run/x")
         }
         #expect(error?.code == .unsupported)
         #expect(error?.message == "connector local has no hotplug for guest web1")
-        await #expect(throws: USBError.self) { try await connector.hotunplug("web1", port: ControllerPort("1")) }
+        await #expect(throws: USBError.self) {
+            try await connector.hotunplug("web1", port: port, within: .seconds(1))
+        }
+        await #expect(throws: USBError.self) { try await connector.controllers(of: "web1") }
+        await #expect(throws: USBError.self) { try await connector.unplugLeftovers(of: "web1") }
     }
 }
 

@@ -11,12 +11,13 @@ package import VUSBCore
 /// which puts events into the stream, and an agent, an actor.
 package final class QEMUConnector: VMMConnector {
     package let name = "qemu"
-    package let modes: [GuestMode] = [.module, .files]
+    package let modes: [GuestMode] = [.redirect, .module, .files]
 
     struct Limits: Sendable {
         var backOff = QEMUMonitor.BackOff()
         var monitor = QMPClient.Limits()
         var agent = GuestAgent.Limits()
+        var plug = QEMUPlug.Limits()
     }
 
     private struct Binding {
@@ -69,6 +70,13 @@ package final class QEMUConnector: VMMConnector {
 
     package func fault(of guest: String) async -> USBError? { bindings.withLock { $0[guest] }?.monitor.fault }
 
+    private func binding(of guest: String) throws(USBError) -> Binding {
+        guard let binding = bindings.withLock({ $0[guest] }) else {
+            throw USBError(.notFound, "guest \(guest) isn't bound", remedy: "load it first")
+        }
+        return binding
+    }
+
     private func makeBinding(_ guest: String, _ place: GuestPlace) throws(USBError) -> Binding {
         guard place.process == nil else {
             throw USBError(
@@ -115,9 +123,7 @@ package final class QEMUConnector: VMMConnector {
     /// Asks the agent what it may do. It's there only once the guest has booted.
     /// - Throws: also `gone` where the VM is off, `busy` where it's paused, `timedOut` where the agent is silent for 5 s.
     package func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
-        guard let binding = bindings.withLock({ $0[guest] }) else {
-            throw USBError(.notFound, "guest \(guest) isn't bound", remedy: "load it first")
-        }
+        let binding = try binding(of: guest)
         guard let agent = binding.agent else {
             throw USBError(
                 .unsupported, "guest \(guest) was declared without an agent socket, so nothing can be loaded in it",
@@ -147,11 +153,45 @@ package final class QEMUConnector: VMMConnector {
         case .running, .unknown: return
         case .stopped:
             throw USBError(.busy, "guest \(guest) is paused", remedy: "resume it (QMP cont, virsh resume)")
-        case .off:
-            let fault = monitor.fault
-            throw USBError(
-                .gone, "guest \(guest) is off" + (fault.map { ": " + $0.message } ?? ""),
-                remedy: fault?.remedy ?? "start the VM")
+        case .off: throw Self.isOff(guest, monitor.fault)
         }
+    }
+
+    private static func isOff(_ guest: String, _ fault: USBError?) -> USBError {
+        USBError(
+            .gone, "guest \(guest) is off" + (fault.map { ": " + $0.message } ?? ""),
+            remedy: fault?.remedy ?? "start the VM")
+    }
+
+    // MARK: - Its USB controllers
+
+    package func controllers(of guest: String) async throws(USBError) -> [GuestController] {
+        try await plug(of: guest).controllers()
+    }
+
+    package func hotplug(
+        _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
+    ) async throws(USBError) -> PluggedPort {
+        try await plug(of: guest).plug(port, wish, socketPath)
+    }
+
+    package func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {
+        try await plug(of: guest).unplug(QEMUPlug.id(of: port), within: limit)
+    }
+
+    package func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
+        try await plug(of: guest).unplugLeftovers()
+    }
+
+    /// QEMU plugs whatever its VM does just now; it only has to be there.
+    private func plug(of guest: String) throws(USBError) -> QEMUPlug {
+        let monitor = try binding(of: guest).monitor
+        let client: QMPClient
+        do throws(USBError) {
+            client = try monitor.client()
+        } catch {
+            throw Self.isOff(guest, error)
+        }
+        return QEMUPlug(guest: guest, monitor: monitor, client: client, limits: limits.plug, logger: logger)
     }
 }

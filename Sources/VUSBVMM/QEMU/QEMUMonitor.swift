@@ -25,6 +25,8 @@ final class QEMUMonitor: Sendable {
         /// The first attempt to connect is over.
         var isKnown = false
         var waiters: [CheckedContinuation<Void, Never>] = []
+        /// Devices whose end somebody awaits, on this connection.
+        var deletions: [DeviceDeletion] = []
     }
 
     private let guest: String
@@ -79,6 +81,21 @@ final class QEMUMonitor: Sendable {
         if let client { return client }
         throw fault ?? USBError(.gone, "QEMU of guest \(guest) isn't connected", remedy: "start the VM")
     }
+
+    /// Awaits DEVICE_DELETED of a device, from now on; `forget` ends that.
+    /// - Throws: `gone` where the connection isn't the one any more on which it's going to be asked for.
+    func deletion(of device: String, on client: QMPClient) throws(USBError) -> DeviceDeletion {
+        let deletion = DeviceDeletion(of: device)
+        let isCurrent = state.withLock { state in
+            guard state.client === client else { return false }
+            state.deletions.append(deletion)
+            return true
+        }
+        guard isCurrent else { throw client.end ?? USBError(.gone, "QEMU closed \(path)") }
+        return deletion
+    }
+
+    func forget(_ deletion: DeviceDeletion) { state.withLock { $0.deletions.removeAll { $0 === deletion } } }
 
     /// Returns when the first attempt to reach QEMU has come to an end, good or bad, or the task was cancelled.
     func waitUntilKnown() async {
@@ -148,6 +165,7 @@ extension QEMUMonitor {
     }
 
     private func take(_ event: QMPEvent) {
+        if let device = DeviceDeletion.device(in: event) { deleted(device) }
         let detail = Self.detail(of: event)
         let kind = state.withLock { $0.machine.take(event) }
         let metadata: Logger.Metadata = ["guest": "\(guest)", "event": "\(detail)"]
@@ -161,13 +179,19 @@ extension QEMUMonitor {
         }
     }
 
+    private func deleted(_ device: String) {
+        for deletion in state.withLock({ $0.deletions }) where deletion.device == device { deletion.settle(nil) }
+    }
+
     private func lost(_ end: USBError?) {
         let detail = end?.message ?? "QEMU closed \(path)"
-        let kind = state.withLock { state in
+        let (kind, deletions) = state.withLock { state in
+            defer { state.deletions = [] }
             state.client = nil
             state.fault = end
-            return state.machine.lost()
+            return (state.machine.lost(), state.deletions)
         }
+        for deletion in deletions { deletion.settle(end ?? USBError(.gone, detail)) }
         guard !Task.isCancelled else { return }
         logger.info("connection to QEMU ended", metadata: ["guest": "\(guest)", "reason": "\(detail)"])
         if let kind { tell(kind, detail) }

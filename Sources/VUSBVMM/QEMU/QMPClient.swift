@@ -25,14 +25,19 @@ final class QMPClient: Sendable {
         var events = 1024
     }
 
+    typealias Answer = Result<JSONValue, QMPRefusal>
+
     /// What QEMU tells, in order. Called once; the stream ends with the connection.
     let events: AsyncStream<QMPEvent>
     /// QEMU's, such as `7.2.22`.
     let version: String
 
+    /// An answer, or why there is none.
+    private typealias Waiter = CheckedContinuation<Result<Answer, USBError>, Never>
+
     private struct State {
         var lastID = 0
-        var waiting: [Int: CheckedContinuation<Result<JSONValue, USBError>, Never>] = [:]
+        var waiting: [Int: Waiter] = [:]
         var end: USBError?
     }
 
@@ -92,6 +97,16 @@ final class QMPClient: Sendable {
     func execute(
         _ command: String, _ arguments: [String: JSONValue] = [:], within limit: Duration? = nil
     ) async throws(USBError) -> JSONValue {
+        switch try await attempt(command, arguments, within: limit) {
+        case .success(let value): return value
+        case .failure(let refusal): throw QMPError.refused(refusal, path)
+        }
+    }
+
+    /// The same, for who has something to do about a refusal.
+    func attempt(
+        _ command: String, _ arguments: [String: JSONValue] = [:], within limit: Duration? = nil
+    ) async throws(USBError) -> Answer {
         let id = state.withLock { state in
             state.lastID += 1
             return state.lastID
@@ -109,7 +124,7 @@ final class QMPClient: Sendable {
     }
 
     /// False where there is nothing to wait for: the continuation has been resumed.
-    private func register(_ id: Int, _ continuation: CheckedContinuation<Result<JSONValue, USBError>, Never>) -> Bool {
+    private func register(_ id: Int, _ continuation: Waiter) -> Bool {
         let refusal = state.withLock { state -> USBError? in
             if let end = state.end { return end }
             // A cancellation that comes later finds the entry.
@@ -135,7 +150,7 @@ final class QMPClient: Sendable {
     }
 
     /// Whoever takes the entry out resumes it; the others find nothing.
-    private func settle(_ id: Int, _ result: Result<JSONValue, USBError>) {
+    private func settle(_ id: Int, _ result: Result<Answer, USBError>) {
         state.withLock { $0.waiting.removeValue(forKey: id) }?.resume(returning: result)
     }
 }
@@ -167,7 +182,7 @@ extension QMPClient {
             guard case .dropped = eventsIn.yield(event) else { return }
             throw .failed(ENOBUFS)
         case .answer(let id?, let result):
-            settle(id, result.mapError { QMPError.refused($0, path) })
+            settle(id, .success(result))
         case .answer(nil, .failure(let refusal)):
             logger.warning("QEMU couldn't read a command", metadata: ["socket": "\(path)", "error": "\(refusal.text)"])
         case .answer(nil, .success): break

@@ -2,8 +2,8 @@
 
 @testable import VUSBVMM
 
-/// Feeds the fuzzer's bytes to what stands between QEMU's socket and the rest: lines, JSON, QMP's messages. The first
-/// byte says where the bytes are cut, as a socket may.
+/// Feeds the fuzzer's bytes to what stands between QEMU's socket and the rest: lines, JSON, QMP's messages, lists of
+/// objects. The first byte says where the bytes are cut, as a socket may.
 @c(LLVMFuzzerTestOneInput)
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     // SAFETY: libFuzzer's contract: `count` readable bytes at `start` for the length of the call.
@@ -30,6 +30,24 @@ private func check(_ line: LineSplitter.Line, _ state: inout QEMUState) {
         let written = value.bytes
         precondition(!written.contains(0x0A))
         precondition(JSONValue(parsing: written) == value)
+        checkObjects(value["return"] ?? value)
     }
-    if case .event(let event)? = QMPMessage(parsing: bytes) { _ = state.take(event) }
+    if case .event(let event)? = QMPMessage(parsing: bytes) {
+        _ = state.take(event)
+        _ = DeviceDeletion.device(in: event)
+    }
+}
+
+/// As an answer to `qom-list`, `query-chardev` and, in its numbers, `qom-get`.
+private func checkObjects(_ value: JSONValue) {
+    let properties = QOMProperty.list(value)
+    precondition(properties.allSatisfy { !$0.name.isEmpty && !$0.name.contains("/") })
+    for id in QEMUPlug.devices(in: properties) { precondition(id.hasPrefix(QEMUPlug.prefix)) }
+    for id in QEMUPlug.chardevs(in: value) { precondition(id.hasPrefix(QEMUPlug.prefix)) }
+    for property in properties { _ = property.child.map { QEMUController.kind(ofType: $0) } }
+    let number = value.integer ?? value.array?.first?.integer
+    for first in [0, number ?? 0] {
+        let ports = QEMUController.range(number, default: 2, after: first)
+        precondition(ports.allSatisfy { (1...QEMUController.maximumPorts).contains($0) })
+    }
 }
