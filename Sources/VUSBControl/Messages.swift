@@ -105,7 +105,8 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
 
     package init(
         device: String, guest: String, path: String, busNumber: Int, deviceNumber: Int, major: Int, minor: Int,
-        mode: String, state: String, urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64, bytesOut: UInt64
+        mode: String, state: String, urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64,
+        bytesOut: UInt64
     ) {
         self.device = device
         self.guest = guest

@@ -80,8 +80,11 @@ extension ControlPlane {
         guard let guest = guestRegistry[name] else { return nil }
         do {
             let mode = try mode(of: guest, asked: nil)
-            return beginLoad(name, LoadPlan(
-                    origin: .restore, mode: mode, isAuto: guest.isAuto(nil), modulesBefore: guest.modules)).id
+            return beginLoad(
+                name,
+                LoadPlan(
+                    origin: .restore, mode: mode, isAuto: guest.isAuto(nil), modulesBefore: guest.modules)
+            ).id
         } catch {
             setFailed(name, because: error)
             return nil

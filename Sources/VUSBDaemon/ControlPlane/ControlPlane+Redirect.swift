@@ -111,7 +111,8 @@ extension ControlPlane {
         of attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
     ) async throws(Problem) {
         var isTold = false
-        while let busy = attachments.first(where: { $0.isStreaming && deviceRegistry[$0.record.id]?.hasLeft == false }) {
+        while let busy = attachments.first(where: { $0.isStreaming && deviceRegistry[$0.record.id]?.hasLeft == false })
+        {
             guard ContinuousClock.now < deadline else {
                 guard release.onDeadline == .refuse else { return }
                 throw refusal(busy, inFlight: busy.device.inFlight, release)
@@ -176,7 +177,8 @@ extension ControlPlane {
     }
 
     private func handle(_ event: RedirEvent) {
-        guard let attachment = deviceRegistry.attachments(of: event.guest).first(where: { $0.path == event.path }) else {
+        guard let attachment = deviceRegistry.attachments(of: event.guest).first(where: { $0.path == event.path })
+        else {
             return
         }
         tellOfChannel(event.guest, event.text)
