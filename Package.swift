@@ -106,6 +106,7 @@ let package = Package(
         tests("VUSBHost", ["CLibUSB", logging]),
         tests("VUSBEmulation", []),
         tests("VUSBFileSystem", ["CFuse3", "CVUSBShims"]),
+        tests("VUSBRedir", ["CUSBRedirParser"]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
