@@ -30,7 +30,8 @@ extension RedirSession {
                 state.slots.release(slot)
                 return false
             }
-            state.ids[transfer.id] = nil
+            // It may be another one's by now.
+            if state.ids[transfer.id] == slot { state.ids[transfer.id] = nil }
             let header = RedirHeader(
                 answering: transfer, status, length: length, dataCount: dataCount, state.form)
             state.slots.setHeader(header, of: slot)

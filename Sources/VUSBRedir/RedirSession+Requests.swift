@@ -41,8 +41,9 @@ extension RedirSession {
             reader.parser?.sendAnswer(transfer, .invalid)
             return nil
         }
-        let isKnown = state.withLock { $0.ids[transfer.id] != nil }
-        if isKnown { return "transfer \(transfer.id), which is in flight already" }
+        if state.withLock({ $0.isInFlight(transfer.id) }) {
+            return "transfer \(transfer.id), which is in flight already"
+        }
         let slot = state.withLock { state -> (index: Int, serial: UInt64)? in
             guard let index = state.slots.take(.transfer(transfer), .submitting(isCancelled: false)) else { return nil }
             state.ids[transfer.id] = index
@@ -204,7 +205,19 @@ extension RedirSession.Job {
     }
 }
 
+extension RedirSession.State {
+    /// Whether the peer may not use an id now. QEMU takes an interrupt OUT transfer for done as soon as it has sent it,
+    /// and uses its id again.
+    fileprivate func isInFlight(_ id: UInt64) -> Bool {
+        guard let slot = ids[id] else { return false }
+        if case .transfer(let transfer) = slots[slot].purpose { return !transfer.isDoneWhenSent }
+        return true
+    }
+}
+
 extension RedirTransfer {
+    fileprivate var isDoneWhenSent: Bool { kind == .interrupt && endpoint & 0x80 == 0 }
+
     /// Nil unless it's a control transfer.
     var setup: SetupPacket? {
         if case .control(let setup) = kind { setup } else { nil }
