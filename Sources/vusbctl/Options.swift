@@ -67,7 +67,7 @@ struct ReleaseOptions: ParsableArguments {
     @Option(name: .customLong("on-deadline"), help: "What happens then: refuse or cancel. Default: refuse.")
     var onDeadline: ReleaseRequest.OnDeadline?
 
-    @Flag(help: "The same as --on-deadline cancel.")
+    @Flag(name: [.long, .customLong("force")], help: "The same as --on-deadline cancel.")
     var cancel = false
 
     func validate() throws {

@@ -15,6 +15,11 @@ enum Output {
     /// Without a line end.
     static func progress(_ text: String) { write(text, to: STDERR_FILENO) }
 
+    static var isOnTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
+    /// Has a terminal forget what it shows (ECMA-48: CUP, ED).
+    static let home = "\u{1b}[H\u{1b}[J"
+
     static var errorsAreOnTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
     /// - Parameter lines: in one line, for streams of messages.

@@ -39,7 +39,7 @@ actor FakeService: ControlService {
     /// What a guest named `holder` has from the beginning.
     static let attachment = AttachmentInfo(
         device: "1-2.3", guest: "holder", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
-        urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0)
+        mode: "files", state: "attached", urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0)
 
     static let modules = [
         ModuleInfo(

@@ -109,7 +109,7 @@ import Testing
     @Test func schemasHaveTheFieldsOfTheMessages() throws {
         let attachment = AttachmentInfo(
             device: "d", guest: "g", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
-            urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0)
+            mode: "files", state: "attached", urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0)
         let device = DeviceInfo(
             id: "d", source: "s", state: .refused, reason: "r", idVendor: "0000", idProduct: "0000", serial: "s",
             manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment)

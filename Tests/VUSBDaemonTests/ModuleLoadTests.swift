@@ -16,7 +16,7 @@ import VUSBVMM
         let info = try await bench.load("vm1")
         #expect(
             info.steps.map(\.name) == [
-                "bound", "published", "channel is there", "mounting /vusb", "loading for /vusb/hcd",
+                "bound", "published in mode module", "channel is there", "mounting /vusb", "loading for /vusb/hcd",
                 "hello from 'test 1'", "opening emu-a", "attached emu-a as 1-1",
             ])
         let guest = try await bench.plane.guest("vm1")
@@ -25,7 +25,7 @@ import VUSBVMM
         #expect(guest.share == "virtiofs:vusb")
         #expect(guest.channel == ChannelInfo(state: "open", peer: "test 1", oneAtATime: false, urbsInFlight: 0))
         #expect(bench.store.state.modules?.map(\.loaded) == machine.modules.map { [$0] })
-        #expect(bench.store.state.loaded.map(\.mode) == ["module"])
+        #expect(bench.store.state.loaded.map(\.mode) == ["auto"])
         await bench.close()
         #expect(machine.journal == ["insmod"])
     }
@@ -54,8 +54,9 @@ import VUSBVMM
         let info = try await bench.load("vm1")
         #expect(
             info.steps.map(\.name).contains(
-                "in mode files, as its declaration has no agent and no share: endpoint files don't work inside a virtual machine; "
-                    + "declare that for mode module"))
+                "in mode files, as its machine has no xHCI controller, and its declaration no agent and no share: "
+                    + "endpoint files don't work inside a virtual machine; add -device qemu-xhci,id=xhci to its command "
+                    + "line, or declare that for mode module"))
         #expect(try await bench.plane.guest("vm1").loadedMode == "files")
         let module = await problem { _ = try await bench.plane.load("vm1", LoadRequest(mode: "module")) }
         #expect(module?.code == .conflict)

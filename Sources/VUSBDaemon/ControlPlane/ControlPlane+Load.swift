@@ -55,7 +55,8 @@ extension ControlPlane {
     /// - Returns: the device that it was loaded for.
     private func bringUp(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
         try await bind(name, plan, operation: operation)
-        if plan.mode == .module || plan.mode == .redirect || plan.waitsForMachine {
+        let plan = try await choosingMode(name, plan, operation: operation)
+        if plan.mode != .files || plan.waitsForMachine {
             try await checkMachine(of: name, plan, operation: operation)
             // Waiting isn't a failure where nobody asked for more.
             if guestRegistry[name]?.isGone == true, plan.device == nil {
@@ -65,9 +66,8 @@ extension ControlPlane {
             }
         }
         try checkGoing(name, operation)
-        let plan = try await choosingMode(name, plan, operation: operation)
         tree.setGuestPublished(name, true)
-        operationLog.step(operation, "published")
+        operationLog.step(operation, plan.isAuto ? "published in mode \(plan.mode.rawValue)" : "published")
         if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
             operationLog.step(operation, text)
         }
@@ -87,7 +87,8 @@ extension ControlPlane {
         return first
     }
 
-    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for.
+    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for. One
+    /// that can't be asked now is asked again when it's back.
     private func choosingMode(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> LoadPlan {
         guard plan.isAuto, let definition = guestRegistry[name]?.definition, definition.machine != nil else {
             return plan
@@ -95,18 +96,8 @@ extension ControlPlane {
         var chosen = plan
         let fallback: GuestMode = definition.possibleModes.contains(.module) ? .module : .files
         chosen.mode = try await suitsRedirect(name, operation: operation) ? .redirect : fallback
-        if chosen.mode == .module {
-            let isRunning = await isUp(name)
-            try checkGoing(name, operation)
-            guard isRunning else { throw Self.paused(name) }
-        }
         change(name) { $0.loadedMode = chosen.mode }
-        operationLog.step(operation, "mode \(chosen.mode.rawValue)")
         return chosen
-    }
-
-    private static func paused(_ name: String) -> Problem {
-        Problem(.unavailable, "guest \(name) is paused", remedy: "resume it (QMP cont, virsh resume)")
     }
 
     private func bind(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {

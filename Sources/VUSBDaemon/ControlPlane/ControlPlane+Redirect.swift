@@ -13,7 +13,9 @@ extension ControlPlane {
     /// Whether a guest whose mode is `auto` gets it so: its machine has the right controller, and nothing was brought
     /// into its kernel that serves it already.
     func suitsRedirect(_ name: String, operation: Int) async throws(Problem) -> Bool {
-        guard guestRegistry[name]?.modules == nil else { return false }
+        guard let guest = guestRegistry[name], guest.modules == nil, redirect != nil,
+            connectors[guest.definition.connector]?.modes.contains(.redirect) == true
+        else { return false }
         let found = await controllers(of: name)
         try checkGoing(name, operation)
         guard case .success(let controllers) = found else { return false }

@@ -20,8 +20,9 @@ extension GuestDefinition {
     var filesWarning: String? {
         guard mode == nil, let machine, !possibleModes.contains(.module) else { return nil }
         let missing = [machine.agent == nil ? "agent" : nil, machine.share == nil ? "share" : nil].compactMap { $0 }
-        return "in mode files, as its declaration has no \(missing.joined(separator: " and no ")): "
-            + "endpoint files don't work inside a virtual machine; declare that for mode module"
+        return "in mode files, as its machine has no xHCI controller, and its declaration no "
+            + "\(missing.joined(separator: " and no ")): endpoint files don't work inside a virtual machine; "
+            + "add -device qemu-xhci,id=xhci to its command line, or declare that for mode module"
     }
 
     /// The mode of a load.

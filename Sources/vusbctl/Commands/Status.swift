@@ -8,15 +8,29 @@ struct Status: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
 
+    @Flag(help: "Show it anew every second, until ^C. With --json, each time is a line.")
+    var watch = false
+
     func run() async throws {
         try await common.run { client in
-            let status = try await client.status()
-            let guests = try await client.guests()
-            let attachments = guests.flatMap(\.attachments)
-            guard !common.json else { return try Output.json(Report(status: status, attached: attachments)) }
-            Output.print(Self.text(status))
-            if !attachments.isEmpty { Output.print("\n" + Self.table(attachments)) }
+            try await show(client)
+            while watch {
+                try await Task.sleep(for: .seconds(1))
+                try await show(client)
+            }
         }
+    }
+
+    private func show(_ client: ControlClient) async throws {
+        let status = try await client.status()
+        let guests = try await client.guests()
+        let attachments = guests.flatMap(\.attachments)
+        guard !common.json else {
+            return try Output.json(Report(status: status, attached: attachments), lines: watch)
+        }
+        let table = attachments.isEmpty ? "" : "\n\n" + Self.table(attachments)
+        let begin = watch && Output.isOnTerminal ? Output.home : ""
+        Output.print(begin + Self.text(status) + table)
     }
 
     /// The daemon's status, and the rows that the text shows below it.
@@ -52,10 +66,11 @@ struct Status: AsyncParsableCommand {
     }
 
     private static func table(_ attachments: [AttachmentInfo]) -> String {
-        var table = Table("GUEST", "PATH", "DEVICE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
+        var table = Table(
+            "GUEST", "MODE", "PATH", "DEVICE", "STATE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
         for item in attachments {
             table.add(
-                item.guest, item.path, item.device, String(item.urbsInFlight), String(item.urbs),
+                item.guest, item.mode, item.path, item.device, item.state, String(item.urbsInFlight), String(item.urbs),
                 String(item.failedURBs), String(item.bytesIn), String(item.bytesOut))
         }
         return table.text

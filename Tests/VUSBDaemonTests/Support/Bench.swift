@@ -29,6 +29,7 @@ struct Bench: Sendable {
     let handler = RecordingHandler()
     let monitor: TestMonitor
     let exports: TestExports
+    let redirect = TestRedirect()
 
     /// Bounds that a test doesn't notice where they're met, and that end soon where they aren't.
     static let times = GuestTimes(
@@ -42,6 +43,9 @@ struct Bench: Sendable {
         removal: .milliseconds(50),
         boot: .seconds(30),
         monitor: .milliseconds(50),
+        plug: .milliseconds(300),
+        unplug: .milliseconds(300),
+        cutOff: .milliseconds(100),
         idle: .zero
     )
 
@@ -71,13 +75,15 @@ struct Bench: Sendable {
                     // Only test machines are ever loaded by a test's loader.
                     TestLoader(machine: (kernel as? TestKernel)?.machine ?? TestMachine("none"))
                 },
-                exports: exports
+                exports: exports,
+                redirect: redirect
             )
         )
         connect(machines)
         await plane.listen(to: connector)
         await plane.listen(to: monitor)
         await plane.listenToChannels()
+        await plane.listenToRedirect()
         try await plane.start(source)
     }
 
@@ -166,6 +172,7 @@ struct Bench: Sendable {
         #expect(pool.outstanding == 0, sourceLocation: sourceLocation)
         #expect(tree.mistakes.isEmpty, "\(tree.mistakes)", sourceLocation: sourceLocation)
         #expect(tree.channels.isEmpty && tree.quiet.isEmpty, sourceLocation: sourceLocation)
+        #expect(redirect.open.isEmpty, sourceLocation: sourceLocation)
         #expect(source.doubleOpens == 0, sourceLocation: sourceLocation)
         for (name, guest) in tree.guests {
             #expect(guest.attachments.isEmpty && !guest.isPublished, "\(name)", sourceLocation: sourceLocation)

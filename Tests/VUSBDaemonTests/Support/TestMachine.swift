@@ -29,6 +29,11 @@ final class TestMachine: Sendable {
         /// Who uses its devices. Each question takes one answer, the last one stays.
         var users: [[GuestUser]] = [[]]
         var files: [String: String] = [:]
+        var controllers: [GuestController] = []
+        var plugError: USBError?
+        var unplugError: USBError?
+        /// What an earlier vusbd has left in it.
+        var leftovers = 0
     }
 
     private struct State {
@@ -230,7 +235,7 @@ struct TestLoader: ModuleLoading {
 /// The monitor of all test machines.
 final class TestMonitor: VMMConnector {
     let name = "qemu"
-    let modes: [GuestMode] = [.module, .files]
+    let modes: [GuestMode] = [.redirect, .module, .files]
 
     private let bound = Mutex<Set<String>>([])
     private let machines: [String: TestMachine]
@@ -267,6 +272,40 @@ final class TestMonitor: VMMConnector {
     func unbind(_ guest: String) async { bound.withLock { _ = $0.remove(guest) } }
     func events() -> AsyncStream<VMMEvent> { stream }
     func stop() async { continuation.finish() }
+
+    // MARK: - Hot-plug
+
+    func controllers(of guest: String) async throws(USBError) -> [GuestController] {
+        try reachable(guest).behaviour.controllers
+    }
+
+    func hotplug(
+        _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
+    ) async throws(USBError) -> PluggedPort {
+        let machine = try reachable(guest)
+        if let error = machine.behaviour.plugError { throw error }
+        machine.note("plug \(port.name) at \(socketPath)")
+        return PluggedPort(bus: "xhci.0", port: 1)
+    }
+
+    func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {
+        let machine = try reachable(guest)
+        if let error = machine.behaviour.unplugError { throw error }
+        machine.note("unplug \(port.name)")
+    }
+
+    func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
+        let machine = try reachable(guest)
+        defer { machine.change { $0.leftovers = 0 } }
+        return machine.behaviour.leftovers
+    }
+
+    private func reachable(_ guest: String) throws(USBError) -> TestMachine {
+        guard let machine = machines[guest], machine.life != .off, !machine.behaviour.monitorIsSilent else {
+            throw USBError(.gone, "\(guest) is off")
+        }
+        return machine
+    }
 
     func kernel(of guest: String) async throws(USBError) -> any GuestKernel {
         guard boundGuests.contains(guest), let machine = machines[guest] else {
