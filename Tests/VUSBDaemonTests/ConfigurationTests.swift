@@ -96,7 +96,7 @@ import VUSBVMM
                 mode: files
               web2:
                 connector: xen
-                mode: redirect
+                mode: teleport
                 owner: no-such-user
                 group: no-such-group
                 file-mode: "888"

@@ -170,7 +170,7 @@ import VUSBTestSupport
         _ = try await bench.plane.addGuest(GuestSpec(name: "web1"))
         let missing = await problem { _ = try await bench.plane.load("web1", LoadRequest(process: Int(Int32.max))) }
         #expect(missing?.code == .conflict)
-        let mode = await problem { _ = try await bench.plane.load("web1", LoadRequest(mode: "redirect")) }
+        let mode = await problem { _ = try await bench.plane.load("web1", LoadRequest(mode: "teleport")) }
         #expect(mode?.code == .malformed)
         #expect(try await bench.state(of: "web1") == .unloaded)
         await bench.close()

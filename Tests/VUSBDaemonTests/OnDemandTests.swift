@@ -27,7 +27,7 @@ import VUSBVMM
         #expect(info.attachment?.path == "1-1")
         #expect(
             info.steps.map(\.name) == [
-                "bound", "published", "channel is there", "mounting /vusb", "loading for /vusb/hcd",
+                "bound", "published in mode module", "channel is there", "mounting /vusb", "loading for /vusb/hcd",
                 "hello from 'test 1'", "opening emu-a", "attached emu-a as 1-1",
             ])
         let before = await bench.lastSequence

@@ -212,7 +212,9 @@ import VUSBVMM
         try await bench.load("vm1")
         try await bench.attach("emu-a", "vm1")
         bench.redirect.tell(kind, "vm1", "1-1")
-        _ = await bench.event("operation") { $0.detail?.hasPrefix("detach") == true && $0.detail?.hasSuffix("succeeded") == true }
+        _ = await bench.event("operation") {
+            $0.detail?.hasPrefix("detach") == true && $0.detail?.hasSuffix("succeeded") == true
+        }
         #expect(try await bench.state("emu-a") == .available)
         await bench.close()
     }

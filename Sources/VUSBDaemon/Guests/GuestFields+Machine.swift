@@ -43,6 +43,14 @@ extension GuestFields {
     }
 
     private func foreign(_ guest: GuestSpec) -> (field: String, problem: Problem)? {
+        if guest.mode == "redirect" {
+            return (
+                "mode",
+                Problem(
+                    .malformed, "guest \(self.guest) has mode redirect, which needs a virtual machine",
+                    remedy: "declare it with connector qemu and the path of its QMP socket, or choose another mode")
+            )
+        }
         let values = [("qmp", guest.qmp), ("agent", guest.agent), ("share", guest.share)]
         guard let field = values.first(where: { $0.1 != nil })?.0 else { return nil }
         let problem = Problem(
@@ -60,11 +68,11 @@ extension GuestFields {
             "agent": """
             start QEMU with -chardev socket,path=PATH,server=on,wait=off,id=agent -device virtio-serial \
             -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0, give that path, and install \
-            qemu-guest-agent in the guest; or use mode files
+            qemu-guest-agent in the guest; or use mode redirect
             """,
             "share": """
             give virtiofs:TAG or 9p:TAG, and export the directory that `vusbctl guest add` names with virtiofsd or \
-            -virtfs; or use mode files
+            -virtfs; or use mode redirect
             """,
         ]
         return Problem(code, "guest \(guest) has no \(field), which \(user) needs", remedy: remedies[field])
