@@ -35,18 +35,14 @@ final class RedirLoop: Sendable {
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         wakeUp = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
         guard epoll >= 0, wakeUp >= 0, watch(wakeUp, key: 0, EPOLLIN.rawValue) else {
-            let code = errno
-            closeAll()
-            throw Self.failure(code)
+            throw Self.failure(errno)
         }
         let code = RedirThread.start(name: "vusb-redirect") { [self] in run() }
-        guard code == 0 else {
-            closeAll()
-            throw Self.failure(code)
-        }
+        guard code == 0 else { throw Self.failure(code) }
     }
 
-    private func closeAll() {
+    // Only now: who pokes a loop that has ended could have met another file with the number.
+    deinit {
         if epoll >= 0 { close(epoll) }
         if wakeUp >= 0 { close(wakeUp) }
     }
@@ -83,9 +79,10 @@ final class RedirLoop: Sendable {
         state.withLock { $0.watched[key] = nil }
     }
 
-    /// Has the thread call `turn` soon.
+    /// Has the thread call `turn` soon; nothing where it has ended.
     func poke(_ polled: any RedirPolled) {
         let isFirst = state.withLock { state in
+            guard !state.hasEnded else { return false }
             state.poked.append(polled)
             return state.poked.count == 1
         }
@@ -138,7 +135,6 @@ final class RedirLoop: Sendable {
             defer { state.waiters = [] }
             return state.waiters
         }
-        closeAll()
         for waiter in waiters { waiter.resume() }
     }
 
