@@ -73,7 +73,7 @@ struct RedirFilling: ~Copyable {
 extension RedirSession.State {
     /// What follows from the end of a stream's URB.
     enum Fate {
-        /// There is no such stream any more, or it pauses.
+        /// Nothing came: there is no such stream any more, or it pauses, or did.
         case over
         case failed
         /// With the stream as it is for what has come.
@@ -85,11 +85,13 @@ extension RedirSession.State {
         let before = stream
         stream.inFlight -= 1
         defer { if streams[index] != nil { streams[index] = stream } }
-        if stream.isParked { return .over }
         switch status {
         case .success, .partial: stream.failures = 0
+        // Taken back to be parked: it may go on already.
+        case .cancelled: return .over
+        case _ where stream.isParked: return .over
         case .stall: return .failed
-        case .noDevice, .shutdown, .cancelled, .busy, .noEndpoint:
+        case .noDevice, .shutdown, .busy, .noEndpoint:
             streams[index] = nil
             return .over
         default:

@@ -44,7 +44,7 @@ extension RedirSession {
     }
 
     /// Gives back what was filled for streams that there aren't any more.
-    private func dropUnsent() {
+    func dropUnsent() {
         for slot in 0..<RedirLimits.urbs {
             let orphan = state.withLock { state in state.takeOrphan(slot) }
             _ = consume orphan
@@ -90,7 +90,10 @@ extension RedirSession {
     func continueStream(_ index: Int, _ generation: Int, _ slot: Int, _ urb: consuming URB) {
         let fate = state.withLock { $0.fate(of: urb.status, index, generation) }
         switch fate {
-        case .over: state.withLock { $0.slots.release(slot) }
+        case .over:
+            state.withLock { $0.slots.release(slot) }
+            // One that went on before all that it had was taken back.
+            pump(index)
         case .failed:
             state.withLock { $0.slots.release(slot) }
             endFailed(index, generation)
