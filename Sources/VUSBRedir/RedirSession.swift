@@ -164,6 +164,7 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         shutdown(descriptor, Int32(SHUT_RDWR))
         if let key { loop.remove(descriptor, key: key) }
         for token in tokens { device.cancel(token) }
+        dropUnsent()
         flush()
         tell(news)
     }
@@ -211,7 +212,10 @@ extension RedirSession {
             case .moved(let count): drop(sent: count)
             case .blocked: if state.withLock({ $0.endWriting(isBlocked: true) }) { return }
             case .ended, .failed:
-                // The reader finds the end, after what the peer said before it.
+                // Nobody hears it. The reader, which mustn't be held up by it, finds the end, after what the peer said
+                // before.
+                dropAll()
+                if state.withLock({ $0.hasDrained() }) { poke() }
                 if state.withLock({ $0.endWriting(isBlocked: true) }) { return }
             }
         }
