@@ -16,6 +16,15 @@ struct RedirBytes: ~Copyable, @unchecked Sendable {
         self.count = count
     }
 
+    /// Nil where there is no memory.
+    init?(copying header: RedirHeader) {
+        guard let memory = unsafe malloc(max(1, header.count)) else { return nil }
+        let start = unsafe memory.assumingMemoryBound(to: UInt8.self)
+        // SAFETY: the memory has room for `count` bytes.
+        for index in 0..<header.count { unsafe start[index] = header.bytes[index] }
+        unsafe self.init(owning: start, count: header.count)
+    }
+
     deinit { unsafe free(start) }
 
     /// The memory is the caller's from now on.

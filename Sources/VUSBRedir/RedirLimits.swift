@@ -4,6 +4,8 @@
 package enum RedirLimits {
     /// URBs of one connection: those in flight and those whose answer hasn't been sent.
     package static let urbs = 512
+    /// Answers of one endpoint that wait for an earlier one's; beyond it the connection is closed.
+    static let waitingAnswers = 4096
     /// Bytes of one message of the peer, header and data: beyond it the connection is closed.
     package static let message = 16 << 20
     /// Bytes that wait to be sent: above the first nothing more is read and streams pause, until it's below the other.

@@ -51,25 +51,6 @@ extension RedirParser {
         unsafe usbredirparser_send_bulk_streams_status(raw, id, &header)
     }
 
-    /// The answer to a transfer that moved nothing.
-    func sendAnswer(_ transfer: RedirTransfer, _ status: RedirStatusCode) {
-        switch transfer.kind {
-        case .control(let setup):
-            var header = usb_redir_control_packet_header(
-                endpoint: transfer.endpoint, request: setup.bRequest, requesttype: setup.bmRequestType,
-                status: status.rawValue, value: setup.wValue, index: setup.wIndex, length: 0)
-            unsafe usbredirparser_send_control_packet(raw, transfer.id, &header, nil, 0)
-        case .bulk(let streamID):
-            var header = usb_redir_bulk_packet_header(
-                endpoint: transfer.endpoint, status: status.rawValue, length: 0, stream_id: streamID, length_high: 0)
-            unsafe usbredirparser_send_bulk_packet(raw, transfer.id, &header, nil, 0)
-        case .interrupt:
-            var header = usb_redir_interrupt_packet_header(
-                endpoint: transfer.endpoint, status: status.rawValue, length: 0)
-            unsafe usbredirparser_send_interrupt_packet(raw, transfer.id, &header, nil, 0)
-        }
-    }
-
     // MARK: - Description
 
     func sendDescription(_ description: RedirDescription) {

@@ -38,7 +38,7 @@ extension RedirSession {
             state.slots[slot].dataCount = dataCount
             state.slots[slot].byteCount = header.count + dataCount
             state.slots[slot].urb = urb.take()
-            state.send(slot)
+            state.finish(slot, transfer)
             return true
         }
         if isToBeSent { flush() }

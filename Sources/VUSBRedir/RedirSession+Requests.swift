@@ -38,21 +38,21 @@ extension RedirSession {
 
     private func submit(_ transfer: RedirTransfer, _ data: consuming TransferBuffer?) -> String? {
         guard transfer.isSendable, let streamID = transfer.streamID, transfer.length <= RedirLimits.message else {
-            reader.parser?.sendAnswer(transfer, .invalid)
-            return nil
+            return refuse(transfer, .invalid)
         }
         if state.withLock({ $0.isInFlight(transfer.id) }) {
             return "transfer \(transfer.id), which is in flight already"
         }
         let slot = state.withLock { state -> (index: Int, serial: UInt64)? in
             guard let index = state.slots.take(.transfer(transfer), .submitting(isCancelled: false)) else { return nil }
+            guard state.begin(transfer, index) else {
+                state.slots.release(index)
+                return nil
+            }
             state.ids[transfer.id] = index
             return (index, state.slots[index].serial)
         }
-        guard let slot else {
-            reader.parser?.sendAnswer(transfer, .ioError)
-            return nil
-        }
+        guard let slot else { return refuse(transfer, .ioError) }
         var data = data.take()
         if transfer.length > 0, data == nil { data = buffer(transfer.length) }
         var urb = URB(
@@ -61,6 +61,11 @@ extension RedirSession {
         urb.streamID = streamID
         submit(urb, slot: slot.index, slot.serial)
         return nil
+    }
+
+    private func refuse(_ transfer: RedirTransfer, _ status: RedirStatusCode) -> String? {
+        let isTaken = state.withLock { $0.refuse(transfer, status) }
+        return isTaken ? nil : "more than \(RedirLimits.waitingAnswers) transfers of an endpoint at once"
     }
 
     /// Memory for data that come in: more than the pool has is rare.
@@ -80,17 +85,16 @@ extension RedirSession {
     }
 
     /// Answered at once, so that the guest's controller may use the id again; what becomes of the URB nobody is told.
+    /// One that isn't there has been answered already.
     private func cancel(_ id: UInt64) {
-        let found = state.withLock { state -> (RedirTransfer, URBToken?)? in
+        let token = state.withLock { state -> URBToken? in
             guard let slot = state.ids.removeValue(forKey: id),
                 case .transfer(let transfer) = state.slots[slot].purpose
             else { return nil }
             state.slots[slot].isAnswered = true
-            return (transfer, state.slots.cancel(slot))
+            state.answerCancel(of: transfer, slot)
+            return state.slots.cancel(slot)
         }
-        // One that isn't there has been answered already.
-        guard let (transfer, token) = found else { return }
-        reader.parser?.sendAnswer(transfer, .cancelled)
         if let token { device.cancel(token) }
     }
 

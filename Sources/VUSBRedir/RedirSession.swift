@@ -37,6 +37,7 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         var slots = RedirSlots()
         /// The slots of transfers that the peer waits for, by its ids.
         var ids: [UInt64: Int] = [:]
+        var order = RedirOrder()
         /// By the endpoint's index.
         var streams: [RedirStream?] = Array(repeating: nil, count: 32)
         var lastGeneration = 0
@@ -181,6 +182,7 @@ extension RedirSession.State {
 
     fileprivate mutating func endAll() -> [URBToken] {
         ids = [:]
+        endOrder()
         for index in streams.indices { streams[index] = nil }
         jobs = []
         return (0..<RedirLimits.urbs).compactMap { slots.cancel($0) }
@@ -192,10 +194,10 @@ extension RedirSession.State {
 extension RedirSession {
     /// A message of the parser.
     func append(_ bytes: consuming RedirBytes) {
-        let count = bytes.count
-        let entry = unsafe RedirOutbox.Entry.bytes(bytes.release(), count: count)
-        // One that is closed drops it with the rest.
-        state.withLock { $0.outbox.append(entry, byteCount: count) }
+        var bytes: RedirBytes? = consume bytes
+        state.withLock { state in
+            if let bytes = bytes.take() { state.append(bytes) }
+        }
     }
 
     /// Sends what waits, unless somebody does so already or the kernel takes no more.
@@ -263,11 +265,22 @@ extension RedirSession.State {
         return true
     }
 
+    /// Queues a message. One for a connection that is closed is dropped with the rest.
+    mutating func append(_ bytes: consuming RedirBytes) {
+        let count = bytes.count
+        unsafe outbox.append(.bytes(bytes.release(), count: count), byteCount: count)
+        noteFullness()
+    }
+
+    private mutating func noteFullness() {
+        if outbox.byteCount > RedirLimits.outboxHigh { isFull = true }
+    }
+
     /// Queues a slot that is finished.
     mutating func send(_ slot: Int) {
         slots[slot].phase = .finished
         outbox.append(.slot(slot), byteCount: slots[slot].byteCount)
-        if outbox.byteCount > RedirLimits.outboxHigh { isFull = true }
+        noteFullness()
     }
 
     fileprivate mutating func hasDrained() -> Bool {

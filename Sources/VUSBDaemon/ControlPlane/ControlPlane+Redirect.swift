@@ -137,7 +137,7 @@ extension ControlPlane {
             guard release.onDeadline == .cancel || failure.code != .timedOut else {
                 throw Problem(
                     .busy, "guest \(attachment.guest) doesn't let go of \(attachment.record.id): \(failure.message)",
-                    remedy: "see whether its machine runs; or cut it off: vusbctl's --force, onDeadline: cancel")
+                    remedy: "see whether its machine runs; or cut it off: vusbctl's --cancel, onDeadline: cancel")
             }
             operationLog.step(operation, "\(attachment.record.id) is cut off: \(failure.message)")
         }
@@ -179,11 +179,12 @@ extension ControlPlane {
     }
 
     private func handle(_ event: RedirEvent) {
+        tellOfChannel(event.guest, event.text)
+        // None yet where it's being attached: that fails by itself.
         guard let attachment = deviceRegistry.attachments(of: event.guest).first(where: { $0.path == event.path })
         else {
             return
         }
-        tellOfChannel(event.guest, event.text)
         if case .connected = event.kind { return }
         guard case .attached = deviceRegistry[attachment.record.id]?.holder else { return }
         Task { await self.giveUp(attachment, because: event.text) }
