@@ -4,7 +4,7 @@ internal import CUSBRedirParser
 internal import Glibc
 internal import VUSBCore
 
-/// Whom a parser serves. All are called on its thread, from within `RedirParser.read` or one of the `send…`.
+/// Whom a parser serves. All are called on its thread, from within `RedirParser.read` or one of the `send` functions.
 protocol RedirParserUser: AnyObject {
     /// Bytes of the peer; how many were written to `destination`, 0 for none now, -1 to end it.
     func parserReads(into destination: UnsafeMutableRawBufferPointer) -> Int
