@@ -58,7 +58,11 @@ final class RedirGuestParser {
 
     private func read(into bytes: UnsafeMutablePointer<UInt8>, _ count: Int) -> Int {
         let taken = min(count, input.count)
-        for index in 0..<taken { unsafe bytes[index] = input[input.startIndex + index] }
+        // SAFETY: the library has `count` bytes there.
+        unsafe input.withUnsafeBytes { source in
+            unsafe UnsafeMutableRawBufferPointer(start: bytes, count: count)
+                .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[..<taken]))
+        }
         input = input.dropFirst(taken)
         return taken
     }

@@ -10,6 +10,10 @@ import VUSBTestSupport
 ///
 /// Concurrency model: the test sends; a thread of its own reads, once it's told to.
 final class RedirPeer: Sendable {
+    struct NobodyListens: Error {
+        let path: String
+    }
+
     let wire: RedirWire
     let heard = Inbox<RedirHeard>()
     private let descriptor: Int32
@@ -18,7 +22,7 @@ final class RedirPeer: Sendable {
     init(path: String, _ capabilities: RedirCapabilities = .all) throws {
         wire = RedirWire(capabilities: capabilities)
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        try #require(descriptor >= 0)
+        guard descriptor >= 0 else { throw NobodyListens(path: path) }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
@@ -28,8 +32,10 @@ final class RedirPeer: Sendable {
             }
         }
         // A failed init doesn't come to deinit.
-        if result != 0 { Foundation.close(descriptor) }
-        try #require(result == 0, "nobody listens at \(path)")
+        guard result == 0 else {
+            Foundation.close(descriptor)
+            throw NobodyListens(path: path)
+        }
     }
 
     deinit { Foundation.close(descriptor) }

@@ -43,6 +43,14 @@ final class RedirRig: Sendable {
         return peer
     }
 
+    /// A peer that has said hello and reads nothing.
+    func connectDeaf() async throws -> RedirPeer {
+        let peer = try RedirPeer(path: port.socketPath)
+        peer.send(peer.wire.hello())
+        await events.wait(for: 1)
+        return peer
+    }
+
     /// The backend's held URBs, once there are so many.
     func held(_ count: Int, afterCalls calls: Int) async -> [ManualCompletion] {
         await backend.calls.wait(for: calls)

@@ -102,8 +102,8 @@ struct RedirWire {
         return [endpoint, 0] + Self.little(UInt16(truncatingIfNeeded: count)) + Self.little(streamID) + high
     }
 
-    func isochronousOut(_ id: UInt64 = 0, _ data: [UInt8], endpoint: UInt8 = 0x04) -> [UInt8] {
-        message(102, id: id, [endpoint, 0] + Self.little(UInt16(data.count)) + data)
+    func isochronousOut(_ data: [UInt8], endpoint: UInt8 = 0x04) -> [UInt8] {
+        message(102, [endpoint, 0] + Self.little(UInt16(data.count)) + data)
     }
 
     func interruptOut(_ id: UInt64, _ data: [UInt8], endpoint: UInt8 = 0x06) -> [UInt8] {
