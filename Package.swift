@@ -133,6 +133,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("Uevent", ["VUSBHost"]),
         fuzzer("IsochronousFrame", ["VUSBCore", "VUSBFileSystem"]),
         fuzzer("HCDChannel", ["VUSBCore", "VUSBFileSystem", "VUSBTestSupport"]),
+        fuzzer("Redir", ["VUSBCore", "VUSBRedir", "VUSBTestSupport"]),
         fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
         fuzzer("QMP", ["VUSBVMM"]),
         fuzzer("GuestAgent", ["VUSBVMM"]),

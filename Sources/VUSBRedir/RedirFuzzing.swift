@@ -13,7 +13,7 @@ package enum RedirFuzzing {
         guard let session = RedirFuzzSession(descriptors) else { return }
         var stream = RedirFuzzStream(bytes: input[...])
         // More steps than that find nothing new, only more slowly.
-        for _ in 0..<256 where !stream.isEmpty { session.step(&stream) }
+        for _ in 0..<128 where !stream.isEmpty { session.step(&stream) }
         session.end()
     }
 }
@@ -30,11 +30,23 @@ private struct RedirFuzzStream {
     }
 }
 
-/// Concurrency model: the fuzzer's one thread is the loop's too: the loop that the session has is never woken for it,
-/// as it has ended.
+/// Concurrency model: the fuzzer's one thread does what the loop's would.
 private final class RedirFuzzSession {
-    /// It does nothing: what it would call, this does.
-    private static let loop: RedirLoop? = try? RedirLoop(isRunning: false)
+    private final class Flag: Sendable {
+        let isSet = Atomic(false)
+    }
+
+    /// One that has ended, so that nobody else calls the session.
+    private static let loop: RedirLoop? = {
+        guard let loop = try? RedirLoop() else { return nil }
+        let hasEnded = Flag()
+        Task {
+            await loop.stop()
+            hasEnded.isSet.store(true, ordering: .releasing)
+        }
+        while !hasEnded.isSet.load(ordering: .acquiring) { sched_yield() }
+        return loop
+    }()
 
     private let session: RedirSession
     private let backend = RedirFuzzBackend()
@@ -53,7 +65,7 @@ private final class RedirFuzzSession {
             configurationValue: descriptors.configurations.first?.bConfigurationValue ?? 0,
             pool: BufferPool(cacheLimit: 0))
         session = RedirSession(ends[0], device: device, loop: loop) { _ in }
-        session.begin(version: "fuzz")
+        guard session.reader.begin(session, version: "fuzz") else { return nil }
     }
 
     deinit { close(peer) }
@@ -73,7 +85,8 @@ private final class RedirFuzzSession {
         session.turn()
         if !isDeaf { receive() }
         // What is waiting when it isn't read any more, and the answers to what was read until then.
-        precondition(session.status.bytesWaiting <= RedirLimits.outboxHigh + 4 << 20)
+        precondition(
+            session.status.bytesWaiting <= RedirLimits.outboxHigh + VirtualDevice.bytesInFlightLimit)
     }
 
     /// Whatever happened, nothing is left.
@@ -145,7 +158,7 @@ private final class RedirFuzzSession {
         case 18: stream.take(8)
         case 19: stream.take(4)
         case 23: stream.take(Int(stream.byte() % 32)) + [0]
-        case 25: [0, 0, 0, 0, stream.byte(), stream.byte(), stream.byte() % 8, 0, endpoint, stream.byte() % 40]
+        case 25: [0, 0, 0, 0, stream.byte(), stream.byte(), stream.byte() % 2, 0, endpoint, stream.byte() % 40]
         case 26: [0, 0, 0, 0, endpoint]
         case 100: control(endpoint & 0x80, &stream)
         case 101: bulk(endpoint, &stream)
@@ -214,7 +227,7 @@ private final class RedirFuzzBackend: USBBackend {
         let isKept = state.withLock { state in
             state.submitted += 1
             state.atOnce += 1
-            guard state.isHolding || state.atOnce % 16 == 0 else { return false }
+            guard state.isHolding || state.atOnce % 4 == 0 else { return false }
             state.held.append(item)
             return true
         }
