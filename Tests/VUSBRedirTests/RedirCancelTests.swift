@@ -13,7 +13,7 @@ struct RedirCancelTests {
     private static let cancelled = RedirHeard.packet(
         Packet(kind: .bulk, id: 5, endpoint: 0x81, status: .cancelled, length: 0))
 
-    @Test("a cancel is answered at once, exactly once: what becomes of the URB nobody is told")
+    @Test("R4: a cancel is answered at once, exactly once: what becomes of the URB nobody is told")
     func answeredOnce() async throws {
         let rig = try RedirRig(ScriptedBackend([.submit(.in(0x81, 512), .hold), .cancel(.ignore)]))
         let peer = try await rig.connect()
@@ -29,7 +29,7 @@ struct RedirCancelTests {
         await rig.finish(peer)
     }
 
-    @Test("the id may be used again while the URB that had it is still in flight")
+    @Test("R4: the id may be used again while the URB that had it is still in flight")
     func reused() async throws {
         let rig = try RedirRig(
             ScriptedBackend([
@@ -49,7 +49,7 @@ struct RedirCancelTests {
         await rig.finish(peer)
     }
 
-    @Test("each kind of transfer is answered in its own form")
+    @Test("R4: each kind of transfer is answered in its own form")
     func kinds() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold), alternate: 2)
         let peer = try await rig.connect()
@@ -68,7 +68,7 @@ struct RedirCancelTests {
         await rig.finish(peer)
     }
 
-    @Test("a cancel of what was answered, or never asked for, says nothing")
+    @Test("R5: a cancel of what was answered, or never asked for, says nothing")
     func tooLate() async throws {
         let rig = try RedirRig(ScriptedBackend([.submit(.in(0x81, 512), .complete(data: [1]))]))
         let peer = try await rig.connect()
@@ -92,7 +92,7 @@ struct RedirCancelTests {
         await rig.finish(peer)
     }
 
-    @Test("an id that is in flight isn't another's: the connection ends")
+    @Test("R2: an id that is in flight isn't another's: the connection ends")
     func idInFlight() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold))
         let peer = try await rig.connect()

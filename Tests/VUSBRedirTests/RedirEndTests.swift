@@ -61,7 +61,7 @@ struct RedirEndTests {
         if stage == .quiet { rig.port.quiet() }
     }
 
-    @Test("every URB completes, no buffer is kept", arguments: Stage.allCases, Side.allCases)
+    @Test("R17, R18: every URB completes, no buffer is kept", arguments: Stage.allCases, Side.allCases)
     func end(stage: Stage, side: Side) async throws {
         let (rig, peer) = try await rig(at: stage)
         switch side {

@@ -30,7 +30,7 @@ struct RedirHostileTests {
     private static let short = RedirWire(capabilities: .none)
 
     @Test(
-        "who says anything before hello is sent away",
+        "R15: who says anything before hello is sent away",
         arguments: [
             short.reset(), short.getConfiguration(1), short.bulkIn(1, 8), short.bulkOut(1, [1, 2]), short.cancel(1),
             short.startInterrupt(0x85), short.reject(), short.acknowledgeDisconnect(),
@@ -51,7 +51,7 @@ struct RedirHostileTests {
     }
 
     @Test(
-        "a message of more than 16 MiB ends it before its body comes",
+        "R15: a message of more than 16 MiB ends it before its body comes",
         arguments: [16 << 20 | 1, 128 << 20, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] as [UInt32])
     func tooLong(length: UInt32) async throws {
         let violation = try await violation { $0.message(101, id: 1, length: length) }
@@ -74,7 +74,7 @@ struct RedirHostileTests {
     }
 
     @Test(
-        "types that a guest's side doesn't say end it",
+        "R15: types that a guest's side doesn't say end it",
         arguments: [1, 2, 4, 5, 8, 11, 14, 17, 20, 27, 28, 99, 104, 105, 0xffff_ffff] as [UInt32])
     func types(type: UInt32) async throws {
         for count in [0, 1, 64] {
@@ -162,7 +162,7 @@ struct RedirHostileTests {
     // MARK: - Filter
 
     @Test(
-        "a guest's filter decides, as QEMU's does",
+        "R16: a guest's filter decides, as QEMU's does",
         arguments: [
             // Class, vendor, product, version, whether it's allowed; the first rule that fits.
             ("-1,-1,-1,-1,1", true), ("-1,-1,-1,-1,0", false), ("-1,0x0525,-1,-1,0|-1,-1,-1,-1,1", false),
@@ -199,7 +199,7 @@ struct RedirHostileTests {
         await rig.finish(peer)
     }
 
-    @Test("a guest whose controller doesn't take the device says so: nothing follows")
+    @Test("R16: a guest whose controller doesn't take the device says so: nothing follows")
     func reject() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold))
         let peer = try await rig.connect()

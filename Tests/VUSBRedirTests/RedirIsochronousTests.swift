@@ -74,7 +74,7 @@ struct RedirIsochronousTests {
         await rig.finish(peer)
     }
 
-    @Test("stop cancels what is in flight, and no packet comes behind its answer")
+    @Test("R9: stop cancels what is in flight, and no packet comes behind its answer")
     func stop() async throws {
         let (rig, peer) = try await start(0x83, packets: 8, urbs: 4)
         await rig.backend.calls.wait(for: 4)
@@ -128,7 +128,7 @@ struct RedirIsochronousTests {
         (0..<packets).map { urb.bytes[$0 * Self.size] }
     }
 
-    @Test("nothing is sent until half of the URBs are full; then they go out in order")
+    @Test("R11: nothing is sent until half of the URBs are full; then they go out in order")
     func prefill() async throws {
         let (rig, peer) = try await start(0x04, packets: 2, urbs: 4)
         peer.send(packets(peer, 1...3))
@@ -157,7 +157,7 @@ struct RedirIsochronousTests {
         await rig.finish(peer)
     }
 
-    @Test("what comes when all URBs are in flight is dropped; one that ends makes room")
+    @Test("R11: what comes when all URBs are in flight is dropped; one that ends makes room")
     func overflow() async throws {
         let (rig, peer) = try await start(0x04, packets: 2, urbs: 2)
         peer.send(packets(peer, 1...9))
@@ -170,7 +170,7 @@ struct RedirIsochronousTests {
         await rig.finish(peer)
     }
 
-    @Test("after an underrun it's filled up to half again")
+    @Test("R11: after an underrun it's filled up to half again")
     func underrun() async throws {
         let (rig, peer) = try await start(0x04, packets: 1, urbs: 4)
         peer.send(packets(peer, 1...2))

@@ -38,7 +38,7 @@ struct RedirPressureTests {
         return rig
     }
 
-    @Test("above the mark no request is read; as the guest reads, all are answered, in order")
+    @Test("R14: above the mark no request is read; as the guest reads, all are answered, in order")
     func transfers() async throws {
         let watch = Watch()
         let rig = try rig(watch, count: 60_000)
@@ -58,7 +58,7 @@ struct RedirPressureTests {
         await rig.finish(peer)
     }
 
-    @Test("messages that aren't data count too: who asks for them and doesn't read isn't read either")
+    @Test("R14: messages that aren't data count too: who asks for them and doesn't read isn't read either")
     func messages() async throws {
         let device = try SampleDevice.attach(ScriptedBackend(), descriptors: SampleDevice.zero())
         let loop = try RedirLoop()
@@ -89,7 +89,7 @@ struct RedirPressureTests {
         await loop.stop()
     }
 
-    @Test("streams pause above the mark, and go on as the guest reads")
+    @Test("R14: streams pause above the mark, and go on as the guest reads")
     func stream() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold))
         let peer = try await rig.connectDeaf()

@@ -10,7 +10,7 @@ import VUSBTestSupport
 struct RedirQuietTests {
     typealias Packet = RedirHeard.Packet
 
-    @Test("a quiet device's guest isn't read; what is in flight is answered, and what was said comes later")
+    @Test("R12: a quiet device's guest isn't read; what is in flight is answered, and what was said comes later")
     func quiet() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold))
         let peer = try await rig.connect()
@@ -44,7 +44,7 @@ struct RedirQuietTests {
         await rig.finish(peer)
     }
 
-    @Test("streams are parked without a word, and go on where they were")
+    @Test("R13: streams are parked without a word, and go on where they were")
     func parked() async throws {
         let rig = try RedirRig(ScriptedBackend(always: .hold), alternate: 2)
         let peer = try await rig.connect()

@@ -20,7 +20,7 @@ struct RedirSettingTests {
         return nil
     }
 
-    @Test("SET_CONFIGURATION: the description comes before the status")
+    @Test("R6: SET_CONFIGURATION: the description comes before the status")
     func setConfiguration() async throws {
         let rig = try RedirRig(
             ScriptedBackend([.submit(.operation(.setConfiguration(1)), .complete())]), configuration: 0)
@@ -56,7 +56,7 @@ struct RedirSettingTests {
         await rig.finish(peer)
     }
 
-    @Test("SET_INTERFACE: the new setting's endpoints come before the status")
+    @Test("R6: SET_INTERFACE: the new setting's endpoints come before the status")
     func setInterface() async throws {
         let rig = try RedirRig(
             ScriptedBackend([.submit(.operation(.setInterface(Self.interface0, alternate: 2)), .complete())]))
@@ -84,7 +84,7 @@ struct RedirSettingTests {
         await rig.finish(peer)
     }
 
-    @Test("what is said behind a change waits until it's done, and then comes in order")
+    @Test("R6: what is said behind a change waits until it's done, and then comes in order")
     func changeHolds() async throws {
         let rig = try RedirRig(
             ScriptedBackend([
@@ -142,7 +142,7 @@ struct RedirSettingTests {
         await rig.finish(peer)
     }
 
-    @Test("a reset has no answer; what was in flight fails, and what is said behind it waits")
+    @Test("R7: a reset has no answer; what was in flight fails, and what is said behind it waits")
     func reset() async throws {
         let rig = try RedirRig(
             ScriptedBackend([

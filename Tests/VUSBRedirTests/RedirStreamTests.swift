@@ -26,7 +26,7 @@ struct RedirStreamTests {
 
     // MARK: - Interrupt
 
-    @Test("several transfers are in flight, and one that ends is followed by another")
+    @Test("R8: several transfers are in flight, and one that ends is followed by another")
     func inFlight() async throws {
         let (rig, peer) = try await interrupt()
         #expect(rig.backend.held.map(\.requestedLength) == [64, 64, 64, 64])
@@ -48,7 +48,7 @@ struct RedirStreamTests {
         await rig.finish(peer)
     }
 
-    @Test("a stall ends it: the guest is told, the others are cancelled, and it can begin anew")
+    @Test("R10: a stall ends it: the guest is told, the others are cancelled, and it can begin anew")
     func stall() async throws {
         let (rig, peer) = try await interrupt()
         rig.backend.completeNext(.stall)
@@ -63,7 +63,7 @@ struct RedirStreamTests {
         await rig.finish(peer)
     }
 
-    @Test("errors of the wire are told by the packet's status; so many without a success between end it")
+    @Test("R10: errors of the wire are told by the packet's status; so many without a success between end it")
     func errors() async throws {
         let (rig, peer) = try await interrupt()
         for index in 0..<RedirLimits.streamFailures {
@@ -96,7 +96,7 @@ struct RedirStreamTests {
         await rig.finish(peer)
     }
 
-    @Test("stop cancels what is in flight, and no report comes behind its answer")
+    @Test("R9: stop cancels what is in flight, and no report comes behind its answer")
     func stop() async throws {
         let rig = try RedirRig(
             ScriptedBackend(

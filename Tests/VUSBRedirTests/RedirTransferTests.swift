@@ -181,7 +181,7 @@ struct RedirTransferTests {
             answers == [Packet(kind: .bulk, id: 1, endpoint: 0x81, status: .stall, length: 2, data: [1, 2])])
     }
 
-    @Test("an endpoint that the device hasn't, or that is of another type, is invalid")
+    @Test("R3: an endpoint that the device hasn't, or that is of another type, is invalid")
     func noEndpoint() async throws {
         let answers = try await answers([], count: 5) {
             $0.bulkIn(1, 8, endpoint: 0x8f) + $0.bulkOut(2, [1], endpoint: 0x0f) + $0.bulkIn(3, 8, endpoint: 0x80)
