@@ -21,7 +21,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := libfuse3-dev libusb-1.0-0-dev libusbredirparser-dev pkg-config \
 	gcc libc6-dev binutils git make perl sparse libelf1 libssl3 \
 	fuse3 udev curl jq socat procps python3 python3-venv \
-	qemu-system-x86 qemu-system-common qemu-utils qemu-guest-agent busybox-static cpio kmod xz-utils usbutils usbip \
+	qemu-system-x86 qemu-system-common qemu-utils qemu-guest-agent busybox-static cpio kmod xz-utils usbutils usbip usbredirect \
 	dosfstools mtools e2fsprogs \
 	mandoc
 

@@ -2,15 +2,11 @@
 """make bench: the guest's module against USB/IP and against native use, in one virtual machine (README.md)."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-VM = ROOT / "Tests" / "VM"
+from vm import ROOT, Failure, boot, samples, spread, value
+
 # As of issue "The per-guest USB module".
 LEAST_OF_USBIP = 1.3
 LEAST_OF_NATIVE = 0.7
@@ -27,41 +23,12 @@ TESTS = {
     "bulk-28": ("usbtest 28, bulk in, 32 x 1 KiB", "latency"),
 }
 WAYS = ("native", "usbip", "module")
-# Without the instructions that copy memory byte by byte under emulation, and fast on any real processor that has them.
-PROCESSOR = "max,-erms,-fsrm"
-
-
-class Failure(Exception):
-    """It couldn't be measured."""
-
-
-def samples(log):
-    """The lines that the guest printed, by test, way and round; the round that warms up is left out."""
-    found = {}
-    for line in log.read_text(errors="replace").splitlines():
-        if not line.startswith("BENCH "):
-            continue
-        sample = json.loads(line.removeprefix("BENCH "))
-        if sample["round"] > 0:
-            found.setdefault(sample["test"], {}).setdefault(sample["way"], {})[sample["round"]] = sample["result"]
-    return found
-
-
-def value(kind, result):
-    """MB/s for a throughput, microseconds for a latency."""
-    if kind == "throughput":
-        return result["bytes"] / result["seconds"] / 1e6
-    return result["p50"] if "p50" in result else result["seconds"] / result["iterations"] * 1e6
 
 
 def ratios(kind, ways, yardstick):
     """The module's value by the yardstick's, round by round."""
     rounds = sorted(ways["module"].keys() & ways[yardstick].keys())
     return [value(kind, ways["module"][number]) / value(kind, ways[yardstick][number]) for number in rounds]
-
-
-def spread(numbers):
-    return f"{statistics.median(numbers):5.2f} ({min(numbers):.2f}-{max(numbers):.2f})"
 
 
 def row(test, ways, bars):
@@ -85,31 +52,9 @@ def row(test, ways, bars):
     print(f"  {name:<34}{figures}  {spread(by_usbip):<19}{spread(by_native):<19}{times}  {', '.join(verdicts)}", flush=True)
 
 
-def boot(configuration):
-    """Runs the measurement in a guest; returns its log."""
-    with tempfile.TemporaryDirectory(prefix="vusb-bench-") as directory:
-        image = Path(directory) / "image"
-        extra = Path(directory) / "bench.conf"
-        extra.write_text("".join(f"{key}={number}\n" for key, number in configuration.items()))
-        environment = {"VUSB_CPU": PROCESSOR} | os.environ
-        environment |= {"VUSB_CASES": str(VM / "benches"), "VUSB_BENCH_CONF": str(extra)}
-        subprocess.run([VM / "image.sh", "--out", image], check=True, env=environment, stdout=subprocess.DEVNULL)
-        work = Path(directory) / "work"
-        work.mkdir()
-        log = ROOT / "out" / "bench" / "module.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        result = subprocess.run(
-            [VM / "host" / "run-case.sh", "module", image, work, log], env=environment, check=False,
-            stdout=subprocess.PIPE, text=True,
-        )
-        if result.returncode != 0:
-            raise Failure(result.stdout.strip())
-        return log
-
-
 def module(configuration):
     """Measures, prints the table; returns figures and bars for the file."""
-    found = samples(boot(configuration))
+    found = samples(boot("module", configuration))
     bars = []
     print("\nModule, against USB/IP on loopback and native use (MB/s, or us a request or iteration)")
     print(f"  {'':<34}{'native':>9}{'usbip':>9}{'module':>9}  {'module/usbip':<19}{'module/native':<19}"

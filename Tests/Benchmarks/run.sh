@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# run.sh: measures vusbd against a FUSE file that does nothing, and the guests' module against USB/IP and native use;
-# README.md says what and how to read it.
+# run.sh: measures vusbd against a FUSE file that does nothing, the guests' module against USB/IP and native use, and
+# redirection against QEMU's own usb-storage and usbredirect; README.md says what and how to read it.
 #
-#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory module
+#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory module redirect
 #
 # VUSBD names the program to measure. The table goes to the terminal, the figures to out/bench.json. Exits with 1 if a
 # bar is missed, with 2 if it can't be run. Needs root, since it mounts for all users, and a quiet machine.
@@ -19,12 +19,16 @@ out=$root/out/bench
 [[ $(id -u) == 0 ]] || { echo "run.sh: run it as root: it mounts for all users" >&2; exit 2; }
 [[ -c /dev/fuse ]] || { echo "run.sh: /dev/fuse not found; try modprobe fuse" >&2; exit 2; }
 
-# Those of the null file, and whether the module's is wanted.
+# Those of the null file, and those in virtual machines.
 sections=()
-with_module=
+machines=()
 for section; do
-    if [[ $section == module ]]; then with_module=1; else sections+=("$section"); fi
+    case $section in
+        module | redirect) machines+=("$section") ;;
+        *) sections+=("$section") ;;
+    esac
 done
+(($#)) || machines=(module redirect)
 
 mkdir -p "$out"
 read -ra fuse < <(pkg-config --cflags --libs fuse3)
@@ -37,9 +41,9 @@ if (($# == 0 || ${#sections[@]})); then
     unshare --mount --propagation private -- \
         python3 -B "$here/bench.py" --programs "$out" --json "$root/out/bench.json" "${sections[@]}" || status=$?
 fi
-if (($# == 0)) || [[ -n $with_module ]]; then
-    module_status=0
-    python3 -B "$here/module.py" || module_status=$?
-    ((module_status <= status)) || status=$module_status
-fi
+for machine in "${machines[@]}"; do
+    machine_status=0
+    python3 -B "$here/$machine.py" || machine_status=$?
+    ((machine_status <= status)) || status=$machine_status
+done
 exit $status

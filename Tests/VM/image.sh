@@ -32,7 +32,7 @@ modules=(
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 gadgetfs
 )
 # Programs of this machine that the guests use; stat for times with fractions.
-programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
+programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd usbredirect socat)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")

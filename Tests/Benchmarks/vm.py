@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks in virtual machines share: they boot a case of Tests/VM/benches and read what it prints."""
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VM = ROOT / "Tests" / "VM"
+# Without the instructions that copy memory byte by byte under emulation, and fast on any real processor that has them.
+PROCESSOR = "max,-erms,-fsrm"
+
+
+class Failure(Exception):
+    """It couldn't be measured."""
+
+
+def samples(log):
+    """The lines that the guest printed, by test, way and round; the round that warms up is left out."""
+    found = {}
+    for line in log.read_text(errors="replace").splitlines():
+        if not line.startswith("BENCH "):
+            continue
+        sample = json.loads(line.removeprefix("BENCH "))
+        if sample["round"] > 0:
+            # What the host has spent meanwhile, where the case asked.
+            result = sample["result"] | ({"host": sample["host"]} if "host" in sample else {})
+            found.setdefault(sample["test"], {}).setdefault(sample["way"], {})[sample["round"]] = result
+    return found
+
+
+def value(kind, result):
+    """MB/s for a throughput, microseconds for a latency."""
+    if kind == "throughput":
+        return result["bytes"] / result["seconds"] / 1e6
+    return result["p50"] if "p50" in result else result["seconds"] / result["iterations"] * 1e6
+
+
+def spread(numbers):
+    return f"{statistics.median(numbers):5.2f} ({min(numbers):.2f}-{max(numbers):.2f})"
+
+
+def boot(case, configuration):
+    """Runs the measurement `case` in a guest; returns its log."""
+    with tempfile.TemporaryDirectory(prefix="vusb-bench-") as directory:
+        image = Path(directory) / "image"
+        extra = Path(directory) / "bench.conf"
+        extra.write_text("".join(f"{key}={number}\n" for key, number in configuration.items()))
+        environment = {"VUSB_CPU": PROCESSOR} | os.environ
+        environment |= {"VUSB_CASES": str(VM / "benches"), "VUSB_BENCH_CONF": str(extra)}
+        subprocess.run([VM / "image.sh", "--out", image], check=True, env=environment, stdout=subprocess.DEVNULL)
+        work = Path(directory) / "work"
+        work.mkdir()
+        log = ROOT / "out" / "bench" / f"{case}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        result = subprocess.run(
+            [VM / "host" / "run-case.sh", case, image, work, log], env=environment, check=False,
+            stdout=subprocess.PIPE, text=True,
+        )
+        if result.returncode != 0:
+            raise Failure(result.stdout.strip())
+        return log
