@@ -3,6 +3,13 @@
 internal import DequeModule
 internal import VUSBCore
 
+/// Where a transfer is that the peer waits for.
+enum RedirPlace: Equatable {
+    case slot(Int)
+    /// It's refused, and the answer waits for its turn among those of the endpoint with this index.
+    case refused(Int)
+}
+
 /// The order of an endpoint's answers: that of the requests, whatever ended first. QEMU takes the first transfer of an
 /// endpoint for the one that is answered, and ends itself where it isn't.
 struct RedirOrder {
@@ -27,6 +34,15 @@ struct RedirOrder {
     mutating func removeFirst(at index: Int) { _ = entries[index].popFirst() }
 
     mutating func remove(_ slot: Int, at index: Int) { entries[index].removeAll { $0 == .slot(slot) } }
+
+    mutating func takeRefusal(_ id: UInt64, at index: Int) -> RedirTransfer? {
+        for (position, entry) in entries[index].enumerated() {
+            guard case .refusal(let transfer, _) = entry, transfer.id == id else { continue }
+            entries[index].remove(at: position)
+            return transfer
+        }
+        return nil
+    }
 
     /// Empties it; the slots that were in it.
     mutating func takeSlots() -> [Int] {
@@ -63,11 +79,28 @@ extension RedirSession.State {
             answer(transfer, status)
             return true
         }
+        ids[transfer.id] = .refused(index)
         return order.append(.refusal(transfer, status), at: index)
     }
 
-    /// Nobody waits for the transfer in the slot any more; the answer to its cancel is sent out of turn.
-    mutating func answerCancel(of transfer: RedirTransfer, _ slot: Int) {
+    /// Nobody waits for the transfer any more; the answer to its cancel is sent out of turn. One that isn't there has
+    /// been answered already.
+    /// - Returns: what is to be cancelled.
+    mutating func cancel(_ id: UInt64) -> URBToken? {
+        switch ids.removeValue(forKey: id) {
+        case .slot(let slot):
+            guard case .transfer(let transfer) = slots[slot].purpose else { return nil }
+            slots[slot].isAnswered = true
+            answerCancel(of: transfer, slot)
+            return slots.cancel(slot)
+        case .refused(let index):
+            if let transfer = order.takeRefusal(id, at: index) { answer(transfer, .cancelled) }
+            return nil
+        case nil: return nil
+        }
+    }
+
+    private mutating func answerCancel(of transfer: RedirTransfer, _ slot: Int) {
         answer(transfer, .cancelled)
         guard let index = transfer.orderIndex else { return }
         order.remove(slot, at: index)
@@ -85,7 +118,9 @@ extension RedirSession.State {
             case .slot(let slot):
                 guard slots[slot].phase == .finished else { return }
                 send(slot)
-            case .refusal(let transfer, let status): answer(transfer, status)
+            case .refusal(let transfer, let status):
+                ids[transfer.id] = nil
+                answer(transfer, status)
             }
             order.removeFirst(at: index)
         }

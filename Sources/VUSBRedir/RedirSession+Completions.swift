@@ -31,7 +31,7 @@ extension RedirSession {
                 return false
             }
             // It may be another one's by now.
-            if state.ids[transfer.id] == slot { state.ids[transfer.id] = nil }
+            if state.ids[transfer.id] == .slot(slot) { state.ids[transfer.id] = nil }
             let header = RedirHeader(
                 answering: transfer, status, length: length, dataCount: dataCount, state.form)
             state.slots.setHeader(header, of: slot)

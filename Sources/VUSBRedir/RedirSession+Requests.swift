@@ -37,11 +37,11 @@ extension RedirSession {
     // MARK: - Transfers
 
     private func submit(_ transfer: RedirTransfer, _ data: consuming TransferBuffer?) -> String? {
-        guard transfer.isSendable, let streamID = transfer.streamID, transfer.length <= RedirLimits.message else {
-            return refuse(transfer, .invalid)
-        }
         if state.withLock({ $0.isInFlight(transfer.id) }) {
             return "transfer \(transfer.id), which is in flight already"
+        }
+        guard transfer.isSendable, let streamID = transfer.streamID, transfer.length <= RedirLimits.message else {
+            return refuse(transfer, .invalid)
         }
         let slot = state.withLock { state -> (index: Int, serial: UInt64)? in
             guard let index = state.slots.take(.transfer(transfer), .submitting(isCancelled: false)) else { return nil }
@@ -49,7 +49,7 @@ extension RedirSession {
                 state.slots.release(index)
                 return nil
             }
-            state.ids[transfer.id] = index
+            state.ids[transfer.id] = .slot(index)
             return (index, state.slots[index].serial)
         }
         guard let slot else { return refuse(transfer, .ioError) }
@@ -85,16 +85,8 @@ extension RedirSession {
     }
 
     /// Answered at once, so that the guest's controller may use the id again; what becomes of the URB nobody is told.
-    /// One that isn't there has been answered already.
     private func cancel(_ id: UInt64) {
-        let token = state.withLock { state -> URBToken? in
-            guard let slot = state.ids.removeValue(forKey: id),
-                case .transfer(let transfer) = state.slots[slot].purpose
-            else { return nil }
-            state.slots[slot].isAnswered = true
-            state.answerCancel(of: transfer, slot)
-            return state.slots.cancel(slot)
-        }
+        let token = state.withLock { $0.cancel(id) }
         if let token { device.cancel(token) }
     }
 
@@ -213,9 +205,13 @@ extension RedirSession.State {
     /// Whether the peer may not use an id now. QEMU takes an interrupt OUT transfer for done as soon as it has sent it,
     /// and uses its id again.
     fileprivate func isInFlight(_ id: UInt64) -> Bool {
-        guard let slot = ids[id] else { return false }
-        if case .transfer(let transfer) = slots[slot].purpose { return !transfer.isDoneWhenSent }
-        return true
+        switch ids[id] {
+        case .slot(let slot):
+            if case .transfer(let transfer) = slots[slot].purpose { return !transfer.isDoneWhenSent }
+            return true
+        case .refused: return true
+        case nil: return false
+        }
     }
 }
 

@@ -35,8 +35,8 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         var form = RedirForm()
         var peer: String?
         var slots = RedirSlots()
-        /// The slots of transfers that the peer waits for, by its ids.
-        var ids: [UInt64: Int] = [:]
+        /// Where the transfers are that the peer waits for, by its ids.
+        var ids: [UInt64: RedirPlace] = [:]
         var order = RedirOrder()
         /// By the endpoint's index.
         var streams: [RedirStream?] = Array(repeating: nil, count: 32)

@@ -89,10 +89,11 @@ boot() {
         qemu_arguments=(-device qemu-xhci,id=xhci,p2=15,p3=15 "${qemu_arguments[@]}")
     fi
     [[ $reboots == yes ]] || qemu_arguments+=(-no-reboot)
+    # no_timer_check: where this machine is busy, the timer may tick too late for the kernel's look at it, which panics.
     qemu_base=(
         -machine q35,accel=tcg,i8042=off -cpu "${VUSB_CPU:-max}" -smp 2 -m "$memory" -nodefaults -no-user-config -display none
         -kernel "$image/$kernel/vmlinuz" -initrd "$image/$kernel/$initrd"
-        -append "console=ttyS0 loglevel=5 panic=-1 preempt=full rdinit=/init $case_arguments $kernel_arguments"
+        -append "console=ttyS0 loglevel=5 panic=-1 no_timer_check preempt=full rdinit=/init $case_arguments $kernel_arguments"
         -chardev "file,id=console,path=$log,append=on" -serial chardev:console -qmp "unix:$work/qmp,server=on,wait=off"
         -device virtio-serial-pci -chardev "pipe,id=sync,path=$work/sync"
         -device virtserialport,chardev=sync,name=vusb.sync
