@@ -336,6 +336,18 @@ class Order(RedirectCase):
         self.vusbd.detach("emu-serial", onDeadline="cancel", deadlineSeconds=0)
         self.assertEqual(self.numbers(peer, 100), list(range(1, 101)))
 
+    def test_an_unplug_and_a_reset_answer_in_the_order_of_the_requests(self):
+        peer = self.greeted("emu-serial")
+        peer.raw(b"".join(peer.bulk(number, 0x81, 512) for number in range(1, 101)))
+        self.vusbd.until_in_flight(100)
+        peer.raw(peer.packet(RESET))
+        self.assertEqual(self.numbers(peer, 100), list(range(1, 101)))
+        peer.raw(b"".join(peer.bulk(number, 0x81, 512) for number in range(101, 201)))
+        self.vusbd.until_in_flight(100)
+        self.vusbd.unplug("emu-serial")
+        self.assertEqual(self.numbers(peer, 100), list(range(101, 201)))
+        peer.until_closed()
+
     def test_a_refusal_waits_for_its_turn(self):
         peer = self.greeted("emu-serial")
         # As many as may be in flight at once, and more.
