@@ -42,7 +42,7 @@ bash_syntax() {
             *bash*) bash -n "$file" || status=1 ;;
             *) sh -n "$file" || status=1 ;;
         esac
-    done < <(project_files | grep -vE '^Tests/VM/(guest|cases|host)/' |
+    done < <(project_files | grep -vE '^Tests/VM/(guest|cases|benches|host)/' |
         while read -r file; do
             [[ $file == *.sh ]] || head -c 64 "$file" | head -n 1 | grep -qaE '^#!.*\b(ba)?sh\b' && echo "$file"
         done)
@@ -52,8 +52,8 @@ bash_syntax() {
 # The guest's halves are run by busybox, the host's by bash without a first line that says so.
 guest_syntax() {
     local file status=0
-    for file in Tests/VM/guest/* Tests/VM/cases/*/guest.sh; do busybox sh -n "$file" || status=1; done
-    for file in Tests/VM/host/*.sh Tests/VM/cases/*/host.sh; do bash -n "$file" || status=1; done
+    for file in Tests/VM/guest/* Tests/VM/{cases,benches}/*/guest.sh; do busybox sh -n "$file" || status=1; done
+    for file in Tests/VM/host/*.sh Tests/VM/{cases,benches}/*/host.sh; do bash -n "$file" || status=1; done
     return $status
 }
 
