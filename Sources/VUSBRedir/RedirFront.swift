@@ -49,9 +49,11 @@ package final class RedirFront: Sendable {
         return port
     }
 
-    /// Ports must have ended.
+    /// Ports must have ended. The directory goes, too.
     package func stop() async {
         await loop.stop()
+        // What else somebody has put there keeps it; else there is nothing of us left.
+        _ = unsafe rmdir(directory)
         continuation.finish()
     }
 }
