@@ -55,7 +55,7 @@ demo: release ## Show it at work with emulated devices, in under 15 seconds once
 test: deps ## Run every test: checks, units, file system, control, fuzzers, virtual machines (SUITES="…" for some)
 	@Tests/run.sh $(SUITES)
 
-bench: release ## Measure throughput, latency, processor time and memory against file, USB/IP and native use
+bench: release ## Measure throughput, latency, processor time and memory against file, USB/IP, QEMU and native use
 	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl Tests/Benchmarks/run.sh
 
 check: deps ## Check format, shell syntax, licences, imports and manual pages

@@ -31,6 +31,12 @@ def speeds(kind, ways, way, yardstick):
     return [mine / other if kind == "throughput" else other / mine for mine, other in pairs]
 
 
+def spent(results, where):
+    """Seconds of processor time, in a column; a dash where they weren't taken."""
+    seconds = [result[where] for result in results.values() if where in result]
+    return f"{statistics.median(seconds):>8.2f}" if seconds else f"{'-':>8}"
+
+
 def row(name, kind, ways, way, yardstick, limit):
     """Prints one line; returns its bar."""
     by_yardstick = speeds(kind, ways, way, yardstick)
@@ -38,9 +44,7 @@ def row(name, kind, ways, way, yardstick, limit):
     met = median >= limit
     figures = "".join(
         f"{statistics.median(value(kind, result) for result in ways[one].values()):>11.1f}" for one in (yardstick, way))
-    times = "".join(
-        f"{statistics.median(result.get(where, 0.0) for result in ways[one].values()):>8.2f}"
-        for where in ("cpu", "host") for one in (yardstick, way))
+    times = "".join(spent(ways[one], where) for where in ("cpu", "host") for one in (yardstick, way))
     verdict = "ok" if met else f"MISSED (>= {limit})"
     print(f"  {name:<34}{figures}  {spread(by_yardstick):<19}{times}  {verdict}", flush=True)
     return {"name": name, "value": median, "limit": limit, "atLeast": True, "met": met}
