@@ -18,6 +18,13 @@ package final class RedirPort: RedirPolled {
         var news: RedirEvent.Kind?
         var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
         var lastWaiter = 0
+
+        var isEndKnown: Bool {
+            switch news {
+            case .closed, .rejected: true
+            case .connected, nil: false
+            }
+        }
     }
 
     /// Of the socket; gone once somebody has connected.
@@ -52,8 +59,11 @@ package final class RedirPort: RedirPolled {
     }
 
     package var status: RedirStatus {
-        let (session, isClosed) = state.withLock { ($0.session, $0.isClosed) }
-        return session?.status ?? RedirStatus(state: isClosed ? .closed : .waiting)
+        let (session, isClosed, isEndKnown) = state.withLock { ($0.session, $0.isClosed, $0.isEndKnown) }
+        guard var status = session?.status else { return RedirStatus(state: isClosed ? .closed : .waiting) }
+        // Not before it is to be told of: who sees it ends the port, and then nothing is told any more.
+        if status.state == .closed, !isClosed, !isEndKnown { status.state = .greeting }
+        return status
     }
 
     /// Nothing comes of it any more: it was ended here, or by the guest's side.
