@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 long CVUSBShims_pread(int fd, void *bytes, unsigned long count, long offset, int nowait)
 {
@@ -34,4 +35,12 @@ int CVUSBShims_is_same_file(int fd, const char *path)
 
 	return fstat(fd, &open_file) == 0 && stat(path, &named_file) == 0 && open_file.st_ino == named_file.st_ino &&
 	       open_file.st_dev == named_file.st_dev;
+}
+
+int CVUSBShims_is_own_directory(const char *path)
+{
+	struct stat file;
+
+	return lstat(path, &file) == 0 && S_ISDIR(file.st_mode) && file.st_uid == geteuid() &&
+	       !(file.st_mode & (S_IWGRP | S_IWOTH));
 }

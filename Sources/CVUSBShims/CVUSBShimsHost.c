@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "CVUSBShimsHost.h"
 
+#include <sys/socket.h>
 #include <time.h>
 
 int CVUSBShims_sem_wait_until(sem_t *semaphore, long long nanoseconds)
@@ -12,4 +13,9 @@ int CVUSBShims_sem_wait_until(sem_t *semaphore, long long nanoseconds)
 	};
 
 	return sem_clockwait(semaphore, CLOCK_MONOTONIC, &deadline);
+}
+
+int CVUSBShims_accept(int fd)
+{
+	return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }

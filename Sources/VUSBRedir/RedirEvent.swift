@@ -40,11 +40,16 @@ package struct RedirStatus: Sendable, Equatable {
     package var bytesWaiting: Int
     /// Isochronous streams, and bulk endpoints that are received ahead: somebody uses the device.
     package var streams: Int
+    /// Why it's closed, where the guest's side was the reason and more is known than that.
+    package var reason: String?
 
-    package init(state: State, peer: String? = nil, bytesWaiting: Int = 0, streams: Int = 0) {
+    package init(
+        state: State, peer: String? = nil, bytesWaiting: Int = 0, streams: Int = 0, reason: String? = nil
+    ) {
         self.state = state
         self.peer = peer
         self.bytesWaiting = bytesWaiting
         self.streams = streams
+        self.reason = reason
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CVUSBShims
 internal import Glibc
 package import VUSBCore
 
@@ -21,14 +22,26 @@ package final class RedirFront: Sendable {
         self.directory = directory
         self.version = version
         (stream, continuation) = AsyncStream.makeStream(of: RedirEvent.self)
-        // Others may pass through it to a socket that is theirs, and not look around.
-        guard unsafe mkdir(directory, 0o711) == 0 || errno == EEXIST else {
+        try Self.makeDirectory(directory)
+        loop = try RedirLoop()
+    }
+
+    /// Others may pass through it to a socket that is theirs, and not look around.
+    private static func makeDirectory(_ path: String) throws(USBError) {
+        guard unsafe mkdir(path, 0o711) != 0 else { return }
+        let code = errno
+        guard code == EEXIST else {
             // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
             throw USBError(
-                .io, "can't make the directory \(directory): \(unsafe String(cString: strerror(errno)))",
+                .io, "can't make the directory \(path): \(unsafe String(cString: strerror(code)))",
                 remedy: "let vusbd write to the directory above it")
         }
-        loop = try RedirLoop()
+        let isOwn = unsafe CVUSBShims_is_own_directory(path) == 1
+        guard isOwn else {
+            throw USBError(
+                .accessDenied, "\(path) isn't a directory that vusbd's user alone may write to",
+                remedy: "remove it, or have vusbd's own socket in another directory (--socket)")
+        }
     }
 
     /// What happens to all ports, in order. Called once; the stream ends with `stop`.
@@ -40,6 +53,8 @@ package final class RedirFront: Sendable {
     package func open(
         path: String, of guest: String, device: VirtualDevice, owner: UInt32
     ) throws(USBError) -> RedirPort {
+        // Another vusbd with its socket beside this one's may have taken it along.
+        try Self.makeDirectory(directory)
         let port = try RedirPort(
             at: "\(directory)/\(guest)-\(path)", owner: owner, device: device, loop: loop, version: version
         ) { [continuation] kind in

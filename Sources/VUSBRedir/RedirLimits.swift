@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What a peer may have of this host at once. Redirect.md says what happens beyond it.
-package enum RedirLimits {
+enum RedirLimits {
     /// URBs of one connection: those in flight and those whose answer hasn't been sent.
-    package static let urbs = 512
+    static let urbs = 512
     /// Answers of one endpoint that wait for an earlier one's; beyond it the connection is closed.
     static let waitingAnswers = 4096
     /// Bytes of one message of the peer, header and data: beyond it the connection is closed.
-    package static let message = 16 << 20
+    static let message = 16 << 20
     /// Bytes that wait to be sent: above the first nothing more is read and streams pause, until it's below the other.
     static let outboxHigh = 4 << 20
     static let outboxLow = 1 << 20
@@ -25,6 +25,9 @@ package enum RedirLimits {
     static let bulkTransfer = 512 << 10
     /// A stream that fails so many times without a success between is stopped.
     static let streamFailures = 16
-    /// How long a device's farewell may wait for a peer that doesn't read.
-    static let farewell = Duration.milliseconds(500)
+    /// Bytes of an isochronous OUT stream's URBs.
+    static let isochronousBytes = 8 << 20
+    /// What a connection may say before the others have their turn.
+    static let turnBytes = 1 << 20
+    static let turnMessages = 256
 }

@@ -79,6 +79,9 @@ final class RedirLoop: Sendable {
         state.withLock { $0.watched[key] = nil }
     }
 
+    /// The same for one that has been closed meanwhile.
+    func forget(_ key: UInt64) { state.withLock { $0.watched[key] = nil } }
+
     /// Has the thread call `turn` soon; nothing where it has ended.
     func poke(_ polled: any RedirPolled) {
         let isFirst = state.withLock { state in

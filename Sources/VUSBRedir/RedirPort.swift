@@ -10,6 +10,9 @@ internal import VUSBCore
 /// All state is in one `Mutex`, held across no call out. Lock order: this one, then `RedirSession`'s.
 package final class RedirPort: RedirPolled {
     private struct State {
+        /// The socket is there to be connected to.
+        var isListening = true
+        /// Taken out and closed by the loop's thread, which alone accepts.
         var listener: Int32?
         var key: UInt64?
         var session: RedirSession?
@@ -23,6 +26,14 @@ package final class RedirPort: RedirPolled {
             switch news {
             case .closed, .rejected: true
             case .connected, nil: false
+            }
+        }
+
+        var reason: String? {
+            switch news {
+            case .rejected(let reason): reason
+            case .closed(let violation): violation
+            case .connected, nil: nil
             }
         }
     }
@@ -49,18 +60,30 @@ package final class RedirPort: RedirPolled {
         state = Mutex(State(listener: try RedirSocket.listen(at: path, owner: owner)))
     }
 
+    deinit {
+        if let listener = state.withLock({ $0.listener }) { close(listener) }
+    }
+
     /// - Throws: `io` where the loop can't watch it.
     func begin() throws(USBError) {
         guard let listener = state.withLock({ $0.listener }), let key = loop.add(listener, self) else {
-            stopListening()
+            forgetSocket()
             throw USBError(.io, "the socket \(socketPath) can't be watched", remedy: "look for memory and open files")
         }
-        state.withLock { $0.key = key }
+        // Somebody may have connected since.
+        let isListening = state.withLock { state in
+            if state.listener != nil { state.key = key }
+            return state.listener != nil
+        }
+        if !isListening { loop.forget(key) }
     }
 
     package var status: RedirStatus {
-        let (session, isClosed, isEndKnown) = state.withLock { ($0.session, $0.isClosed, $0.isEndKnown) }
+        let (session, isClosed, isEndKnown, reason) = state.withLock { state in
+            (state.session, state.isClosed, state.isEndKnown, state.reason)
+        }
         guard var status = session?.status else { return RedirStatus(state: isClosed ? .closed : .waiting) }
+        status.reason = reason
         // Not before it is to be told of: who sees it ends the port, and then nothing is told any more.
         if status.state == .closed, !isClosed, !isEndKnown { status.state = .greeting }
         return status
@@ -72,11 +95,12 @@ package final class RedirPort: RedirPolled {
     // MARK: - The loop's thread
 
     func turn() {
-        guard let listener = state.withLock({ $0.isClosed ? nil : $0.listener }),
-            let descriptor = RedirSocket.accept(listener)
-        else { return }
+        guard !state.withLock({ $0.isClosed }) else { return closeListener() }
+        guard let listener = state.withLock({ $0.listener }), let descriptor = RedirSocket.accept(listener) else {
+            return
+        }
         // The device has one guest: whoever comes later finds no socket.
-        stopListening()
+        closeListener()
         let session = RedirSession(descriptor, device: device, loop: loop) { [weak self] kind in self?.note(kind) }
         let isWanted = state.withLock { state in
             if !state.isClosed { state.session = session }
@@ -88,16 +112,25 @@ package final class RedirPort: RedirPolled {
         wakeWaiters()
     }
 
-    private func stopListening() {
+    private func closeListener() {
+        forgetSocket()
         let (listener, key) = state.withLock { state in
             defer { (state.listener, state.key) = (nil, nil) }
             return (state.listener, state.key)
         }
         guard let listener else { return }
         if let key { loop.remove(listener, key: key) }
-        Glibc.close(listener)
+        close(listener)
+    }
+
+    /// Its name may be another port's from now on.
+    private func forgetSocket() {
+        let wasListening = state.withLock { state in
+            defer { state.isListening = false }
+            return state.isListening
+        }
         // Gone already is what is wanted.
-        _ = unsafe unlink(socketPath)
+        if wasListening { _ = unsafe unlink(socketPath) }
     }
 
     private func note(_ kind: RedirEvent.Kind) {
@@ -179,7 +212,9 @@ package final class RedirPort: RedirPolled {
             state.isClosed = true
             return state.session
         }
-        stopListening()
+        forgetSocket()
+        // Its thread closes the listener.
+        loop.poke(self)
         session?.give(.disconnect)
         wakeWaiters()
     }

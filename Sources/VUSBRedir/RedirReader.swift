@@ -17,7 +17,23 @@ final class RedirReader: RedirParserUser, @unchecked Sendable {
     private var unread = 0..<0
     private var hasHello = false
     private var hasEnded = false
+    private var turn = Turn()
     private(set) var violation: String?
+
+    /// What is taken before other connections have their turn.
+    private struct Turn {
+        var bytes = RedirLimits.turnBytes
+        private var messages = RedirLimits.turnMessages
+
+        var isOver: Bool { bytes <= 0 || messages <= 0 }
+
+        /// - Returns: false where the next message is another turn's.
+        mutating func begins() -> Bool {
+            guard !isOver else { return false }
+            messages -= 1
+            return true
+        }
+    }
 
     deinit { unsafe buffer.deallocate() }
 
@@ -31,18 +47,20 @@ final class RedirReader: RedirParserUser, @unchecked Sendable {
     /// Takes all there is, until the peer has nothing more to say, or is to wait.
     func readAll() {
         guard let session, let parser, !session.isClosed else { return }
+        turn = Turn()
         let isWellFormed = parser.read()
         if violation == nil, !isWellFormed { violation = parser.complaint ?? "a message that isn't of the protocol" }
         parser.flush()
         if let violation { return session.end(violation: violation) }
-        if hasEnded { session.end(violation: nil) }
+        if hasEnded { return session.end(violation: nil) }
+        if turn.isOver { session.poke() }
     }
 
     // MARK: - RedirParserUser
 
     func parserReads(into destination: UnsafeMutableRawBufferPointer) -> Int {
         guard violation == nil, !hasEnded, let session, !session.isClosed else { return -1 }
-        if framing.isBetweenMessages, session.isHeld { return 0 }
+        if framing.isBetweenMessages, session.isHeld || !turn.begins() { return 0 }
         let wanted = min(destination.count, framing.left)
         guard let count = unsafe fill(UnsafeMutableRawBufferPointer(rebasing: destination[..<wanted])) else { return 0 }
         // SAFETY: `fill` has written `count` bytes there.
@@ -51,6 +69,7 @@ final class RedirReader: RedirParserUser, @unchecked Sendable {
             violation = "a message of more than \(RedirLimits.message) bytes"
             return -1
         }
+        turn.bytes -= count
         return count
     }
 

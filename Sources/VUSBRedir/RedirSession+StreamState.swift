@@ -112,6 +112,17 @@ extension RedirSession.State {
         }
     }
 
+    /// Slots that are filled for streams that have ended.
+    var orphans: [Int] {
+        guard slots.inUse > 0 else { return [] }
+        return (0..<RedirLimits.urbs).filter { slot in
+            guard slots[slot].phase == .filling, case .stream(let index, let generation) = slots[slot].purpose else {
+                return false
+            }
+            return streams[index]?.generation != generation
+        }
+    }
+
     /// Takes out what a slot was filled with for a stream that has ended, and frees the slot.
     mutating func takeOrphan(_ slot: Int) -> RedirFilling? {
         guard slots[slot].phase == .filling, case .stream(let index, let generation) = slots[slot].purpose,

@@ -45,7 +45,7 @@ extension RedirSession {
 
     /// Gives back what was filled for streams that there aren't any more.
     func dropUnsent() {
-        for slot in 0..<RedirLimits.urbs {
+        for slot in state.withLock({ $0.orphans }) {
             let orphan = state.withLock { state in state.takeOrphan(slot) }
             _ = consume orphan
         }

@@ -63,18 +63,16 @@ enum RedirSocket {
 
     private static func failure(_ what: String, _ path: String, _ code: Int32) -> USBError {
         // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
-        USBError(.io, "\(what) \(path): \(unsafe String(cString: strerror(code)))")
+        USBError(
+            .io, "\(what) \(path): \(unsafe String(cString: strerror(code)))",
+            remedy: "see that vusbd may write to its directory, and look for open files (LimitNOFILE=)")
     }
 
     /// - Returns: the peer's descriptor; nil where nobody waits any more, or none is left.
     static func accept(_ descriptor: Int32) -> Int32? {
         while true {
-            let peer = Glibc.accept(descriptor, nil, nil)
-            if peer >= 0 {
-                _ = fcntl(peer, F_SETFD, FD_CLOEXEC)
-                _ = fcntl(peer, F_SETFL, O_NONBLOCK)
-                return peer
-            }
+            let peer = CVUSBShims_accept(descriptor)
+            if peer >= 0 { return peer }
             guard errno == EINTR || errno == ECONNABORTED else { return nil }
         }
     }

@@ -54,7 +54,9 @@ struct RedirStream {
         switch wish.kind {
         case .isochronous:
             let packets = wish.packetsPerURB * wish.transfers
-            guard (1...RedirLimits.isochronousPackets).contains(packets), perInterval > 0 else { return nil }
+            guard (1...RedirLimits.isochronousPackets).contains(packets), perInterval > 0,
+                packets * perInterval <= RedirLimits.isochronousBytes
+            else { return nil }
             return perInterval
         case .interrupt: return perInterval > 0 ? perInterval : nil
         case .bulk:

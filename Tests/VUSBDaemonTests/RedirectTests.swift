@@ -9,7 +9,7 @@ import VUSBVMM
 
 @testable import VUSBDaemon
 
-/// Mode `redirect` (Redirect.md, rows R1 to R12): what the control plane does with machines and sockets.
+/// Mode `redirect` (Redirect.md, A1 to A4, D1 to D4): what the control plane does with machines and sockets.
 @Suite(.timeLimit(.minutes(1))) struct RedirectTests {
     private static let xhci = GuestController(bus: "xhci.0", kind: .xhci, ports: 4, freePorts: 4)
 
@@ -112,12 +112,13 @@ import VUSBVMM
     }
 
     @Test func aConnectionThatIsClosedAtOnceFailsTheAttach() async throws {
-        let (bench, _) = try await Self.bench(["emu-a 0525:a4a0"])
+        let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"])
         try await bench.load("vm1")
         bench.redirect.begin(with: .closed)
         let info = try await bench.finish(await bench.plane.attach("emu-a", AttachRequest(guest: "vm1")))
         #expect(info.error?.detail.contains("its machine has closed the connection") == true)
         #expect(try await bench.state("emu-a") == .available)
+        #expect(machine.journal.last == "unplug 1-1")
         await bench.close()
     }
 
@@ -208,7 +209,7 @@ import VUSBVMM
             .closed(violation: nil),
         ])
     func aConnectionThatEndsGivesTheDeviceBack(kind: RedirEvent.Kind) async throws {
-        let (bench, _) = try await Self.bench(["emu-a 0525:a4a0"])
+        let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"])
         try await bench.load("vm1")
         try await bench.attach("emu-a", "vm1")
         bench.redirect.tell(kind, "vm1", "1-1")
@@ -216,6 +217,35 @@ import VUSBVMM
             $0.detail?.hasPrefix("detach") == true && $0.detail?.hasSuffix("succeeded") == true
         }
         #expect(try await bench.state("emu-a") == .available)
+        #expect(machine.journal.last == "unplug 1-1")
+        await bench.close()
+    }
+
+    @Test func aConnectionThatEndsDuringADetachIsNotTakenBack() async throws {
+        let (bench, _) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        try bench.read("1-1", of: "vm1")
+        bench.redirect.ports.first?.change { $0.state = .closed }
+        #expect(try await bench.detach("emu-a").state == .failed)
+        _ = await bench.event("operation") { $0.detail == "detach 3 succeeded" }
+        #expect(try await bench.state("emu-a") == .available)
+        await bench.close()
+    }
+
+    @Test func aStopQuietsWhatItDrains() async throws {
+        let (bench, _) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        await bench.close()
+        #expect(bench.redirect.ports.first?.journal == ["quiet", "end"])
+    }
+
+    @Test func autoIsNoGuessWhereTheMachineCannotBeAsked() async throws {
+        let (bench, machine) = try await Self.bench()
+        machine.turnOff()
+        let info = try await bench.finish(await bench.plane.load("vm1", LoadRequest()))
+        #expect(info.state == .failed)
+        #expect(info.error?.detail.contains("is off") == true)
+        #expect(try await bench.plane.guest("vm1").loadedMode == nil)
         await bench.close()
     }
 

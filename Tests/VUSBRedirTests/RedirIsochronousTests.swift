@@ -110,9 +110,12 @@ struct RedirIsochronousTests {
             ])
         let rig = try RedirRig(descriptors: Descriptors(parsing: bytes), speed: .super)
         let peer = try await rig.connect()
-        // 255 packets of 48 KiB: 12 MiB.
-        peer.send(peer.wire.startIsochronous(0x81, packets: 255, urbs: 1))
+        // 60 packets of 48 KiB: 2.8 MiB.
+        peer.send(peer.wire.startIsochronous(0x81, packets: 60, urbs: 1))
         #expect(await peer.next(2) == [.isochronousStatus(0x81, .success), .isochronousStatus(0x81, .stall)])
+        // 255 packets: 12 MiB, more than any stream may have.
+        peer.send(peer.wire.startIsochronous(0x81, packets: 255, urbs: 1))
+        #expect(await peer.next() == .isochronousStatus(0x81, .invalid))
         await rig.finish(peer)
     }
 

@@ -13,3 +13,6 @@ long CVUSBShims_pread(int fd, void *bytes, unsigned long count, long offset, int
 
 /* As above; durable: on the medium when it returns. */
 long CVUSBShims_pwrite(int fd, const void *bytes, unsigned long count, long offset, int nowait, int durable);
+
+/* Whether the path, no link, is a directory of the caller's that nobody else may write to: 1 or 0. */
+int CVUSBShims_is_own_directory(const char *path);

@@ -14,3 +14,6 @@ static inline const char *CVUSBShims_dirent_name(const struct dirent *entry) { r
 
 /* sem_clockwait(3) by CLOCK_MONOTONIC, which glibc declares for _GNU_SOURCE only: 0, or -1 with errno. */
 int CVUSBShims_sem_wait_until(sem_t *semaphore, long long nanoseconds);
+
+/* accept4(2), for _GNU_SOURCE only: the peer's descriptor, non-blocking and closed on exec, or -1 with errno. */
+int CVUSBShims_accept(int fd);

@@ -83,7 +83,7 @@ extension ControlPlane {
         } catch {
             await cutOff(attachment)
             await shielded { await attachment.device.close() }
-            change(guest) { $0.numbers.free(attachment.slot) }
+            freeNumber(of: attachment)
             settle(id)
             throw error
         }
@@ -140,6 +140,7 @@ extension ControlPlane {
     private func publish(_ attachment: Attachment, operation: Int) throws(Problem) {
         let (id, guest) = (attachment.record.id, attachment.guest)
         try checkIsThere(id, for: guest, operation: operation)
+        try checkIsServed(attachment)
         operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)
         deviceRegistry[id]?.holder = .attached(attachment)
         tree.attach(attachment)

@@ -78,6 +78,7 @@ extension ControlPlane {
 
     /// Takes back devices that nobody is to use any more, whatever is in flight.
     func cut(_ attachments: [Attachment], operation: Int) async {
+        for attachment in attachments { attachment.redirect?.quiet() }
         let stuck = await shielded { await self.drain(attachments, for: .zero) }
         await cancelInFlight(attachments.filter { stuck[$0.record.id] != nil }, operation: operation)
         await giveBack(attachments, operation: operation)
@@ -118,6 +119,8 @@ extension ControlPlane {
             attachment.redirect?.resume()
             deviceRegistry[id]?.holder = .attached(attachment)
             showHost(id)
+            guard let port = attachment.redirect, port.isOver else { continue }
+            Task { await self.giveUp(attachment) }
         }
     }
 
@@ -169,6 +172,7 @@ extension ControlPlane {
         // It still drains: no URB of a file that is open yet is admitted, also not after the reset.
         unpublish(attachment)
         await cutOff(attachment)
+        if attachment.redirect != nil { freeNumber(of: attachment) }
         if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)

@@ -15,7 +15,10 @@ extension ControlPlane {
         var plan = LoadPlan(
             origin: .hand, mode: mode, isAuto: guest.isAuto(request.mode), process: process,
             modulesBefore: guest.modules)
-        if guest.state == .waiting { plan.awaitedMode = guest.loadedMode ?? mode }
+        if guest.state == .waiting {
+            plan.awaitedMode = guest.loadedMode ?? mode
+            plan.awaitsAuto = guest.isModeAuto
+        }
         return beginLoad(name, plan)
     }
 
@@ -55,16 +58,10 @@ extension ControlPlane {
     /// - Returns: the device that it was loaded for.
     private func bringUp(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Attachment? {
         try await bind(name, plan, operation: operation)
+        guard try await hasMachine(name, plan, operation: operation) else { return nil }
         let plan = try await choosingMode(name, plan, operation: operation)
-        if plan.mode != .files || plan.waitsForMachine {
-            try await checkMachine(of: name, plan, operation: operation)
-            // Waiting isn't a failure where nobody asked for more.
-            if guestRegistry[name]?.isGone == true, plan.device == nil {
-                await suspend(name)
-                operationLog.step(operation, "its machine is off: it's loaded when that is back")
-                return nil
-            }
-        }
+        // One that is paused can be plugged into, and not loaded into.
+        if plan.isAuto { guard try await hasMachine(name, plan, operation: operation) else { return nil } }
         try checkGoing(name, operation)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, plan.isAuto ? "published in mode \(plan.mode.rawValue)" : "published")
@@ -87,8 +84,17 @@ extension ControlPlane {
         return first
     }
 
-    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for. One
-    /// that can't be asked now is asked again when it's back.
+    /// - Returns: false where it's waited for. Waiting isn't a failure where nobody asked for more.
+    private func hasMachine(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> Bool {
+        guard plan.mode != .files || plan.waitsForMachine else { return true }
+        try await checkMachine(of: name, plan, operation: operation)
+        guard guestRegistry[name]?.isGone == true, plan.device == nil else { return true }
+        await suspend(name)
+        operationLog.step(operation, "its machine is off: it's loaded when that is back")
+        return false
+    }
+
+    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for.
     private func choosingMode(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> LoadPlan {
         guard plan.isAuto, let definition = guestRegistry[name]?.definition, definition.machine != nil else {
             return plan
@@ -201,6 +207,7 @@ extension ControlPlane {
         change(name) { guest in
             guest.process = nil
             guest.loadedMode = mode
+            guest.isModeAuto = plan.awaitsAuto
         }
         operationLog.step(operation, "its machine is off: it's loaded again when that is back")
         await suspend(name)
@@ -251,7 +258,8 @@ extension ControlPlane {
     }
 
     func hide(_ name: String) {
-        if guestRegistry[name]?.loadedMode == .module { tree.closeChannel(of: name) }
+        // Not by its mode, which may be another one's by now.
+        if tree.channelStatus(of: name) != nil { tree.closeChannel(of: name) }
         tree.setGuestPublished(name, false)
     }
 

@@ -96,15 +96,22 @@ extension ControlPlane {
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: "unplugged")
         Task {
             await self.cutOff(attachment)
+            if attachment.redirect != nil { self.freeNumber(of: attachment) }
             await attachment.device.close()
             self.settle(id)
             self.noteLoss(of: attachment.guest)
         }
     }
 
-    /// The device is no longer among the guest's files; its numbers may go to another one.
+    /// The device is no longer among the guest's files.
     func unpublish(_ attachment: Attachment) {
         tree.detach(path: attachment.path, from: attachment.guest)
+        // Else the guest's machine has it by that number yet.
+        if attachment.redirect == nil { freeNumber(of: attachment) }
+    }
+
+    /// Its numbers may go to another device.
+    func freeNumber(of attachment: Attachment) {
         change(attachment.guest) { $0.numbers.free(attachment.slot) }
     }
 

@@ -18,8 +18,11 @@ extension ControlPlane {
         else { return false }
         let found = await controllers(of: name)
         try checkGoing(name, operation)
-        guard case .success(let controllers) = found else { return false }
-        return controllers.contains { $0.kind == .xhci }
+        do {
+            return try found.get().contains { $0.kind == .xhci }
+        } catch {
+            throw Problem(error, while: "load of guest \(name)")
+        }
     }
 
     private func controllers(of name: String) async -> Result<[GuestController], USBError> {
@@ -86,20 +89,22 @@ extension ControlPlane {
         guard await isUp(name) else {
             return operationLog.step(operation, "the guest is paused: it sees \(id) when it runs")
         }
-        let answer = await ask(name, for: tools.times.plug + .seconds(1)) { [limit = tools.times.plug] in
-            await port.waitForHello(within: limit)
-        }
+        let limit = tools.times.greeting
+        let answer = await ask(name, for: limit + .seconds(1)) { await port.waitForHello(within: limit) }
         try checkGoing(name, operation)
-        switch try? answer.get().state {
-        case .connected: return
-        case .closed:
-            throw Problem(
-                .failed, "attach of device \(id) to guest \(name): its machine has closed the connection",
-                remedy: "see in QEMU's own messages why; the device's speed may not suit the controller"
-            )
-        case .waiting, .greeting, nil:
-            operationLog.step(operation, "the guest's machine hasn't said hello yet")
-        }
+        // Where it has closed the connection, `publish` finds that.
+        guard case .success(let status) = answer, [.waiting, .greeting].contains(status.state) else { return }
+        operationLog.step(operation, "the guest's machine hasn't said hello yet")
+    }
+
+    /// - Throws: where the guest's side has ended the connection.
+    func checkIsServed(_ attachment: Attachment) throws(Problem) {
+        guard let port = attachment.redirect, port.isOver else { return }
+        let reason = port.status.reason ?? "its machine has closed the connection"
+        throw Problem(
+            .failed, "attach of device \(attachment.record.id) to guest \(attachment.guest): \(reason)",
+            remedy: "see in QEMU's own messages why, or give the guest another controller or filter"
+        )
     }
 
     private func connector(of attachment: Attachment) -> (any VMMConnector)? {
@@ -132,9 +137,8 @@ extension ControlPlane {
     func unplug(_ attachments: [Attachment], _ release: Release, operation: Int) async throws(Problem) {
         guard attachments.contains(where: { $0.redirect != nil }) else { return }
         operationLog.step(operation, "unplugging")
-        for attachment in attachments {
-            guard let failure = await unplug(attachment, within: tools.times.unplug) else { continue }
-            guard release.onDeadline == .cancel || failure.code != .timedOut else {
+        for (attachment, failure) in await failures(unplugging: attachments) {
+            guard release.onDeadline == .cancel else {
                 throw Problem(
                     .busy, "guest \(attachment.guest) doesn't let go of \(attachment.record.id): \(failure.message)",
                     remedy: "see whether its machine runs; or cut it off: vusbctl's --cancel, onDeadline: cancel")
@@ -143,9 +147,23 @@ extension ControlPlane {
         }
     }
 
+    private func failures(unplugging attachments: [Attachment]) async -> [(Attachment, USBError)] {
+        await withTaskGroup(of: (Attachment, USBError)?.self) { group in
+            for attachment in attachments {
+                group.addTask {
+                    await self.unplug(attachment, within: self.tools.times.unplug).map { (attachment, $0) }
+                }
+            }
+            var failures: [(Attachment, USBError)] = []
+            for await failure in group { if let failure { failures.append(failure) } }
+            return failures
+        }
+    }
+
     /// - Returns: why the machine hasn't let go; nil too where there is no machine any more.
     private func unplug(_ attachment: Attachment, within limit: Duration) async -> USBError? {
-        guard let port = attachment.redirect, let connector = connector(of: attachment), !port.isOver,
+        // Also where the connection has ended by itself: the machine has the device yet.
+        guard let port = attachment.redirect, let connector = connector(of: attachment),
             guestRegistry[attachment.guest]?.isGone == false
         else { return nil }
         return await shielded { () -> USBError? in
@@ -187,11 +205,11 @@ extension ControlPlane {
         }
         if case .connected = event.kind { return }
         guard case .attached = deviceRegistry[attachment.record.id]?.holder else { return }
-        Task { await self.giveUp(attachment, because: event.text) }
+        Task { await self.giveUp(attachment) }
     }
 
     /// The guest's side has gone, and its monitor may be about to tell why.
-    private func giveUp(_ attachment: Attachment, because text: String) async {
+    func giveUp(_ attachment: Attachment) async {
         let (name, id) = (attachment.guest, attachment.record.id)
         await sleep(tools.times.monitor, with: name)
         guard phase == .running, guestRegistry[name]?.isGone == false,
@@ -200,7 +218,8 @@ extension ControlPlane {
         let operation = begin(.detach, guest: name, device: id)
         mark([attachment], by: operation)
         _ = run(operation) { (plane, operation) async throws(Problem) in
-            plane.operationLog.step(operation, text)
+            let reason = attachment.redirect?.status.reason ?? "its machine has closed the connection"
+            plane.operationLog.step(operation, reason)
             await plane.cut([attachment], operation: operation)
             await plane.persist()
             plane.noteLoss(of: name)

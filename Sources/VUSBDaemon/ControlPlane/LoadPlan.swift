@@ -29,6 +29,8 @@ struct LoadPlan: Sendable {
     var modulesBefore: LoadedModules?
     /// What it was to be loaded in when its machine is back, where it waits for that: it does so further if it's off.
     var awaitedMode: GuestMode?
+    /// Whether that was nobody's choice.
+    var awaitsAuto = false
 
     /// Whether a machine that is off is waited for.
     var waitsForMachine: Bool { origin != .hand && process == nil }

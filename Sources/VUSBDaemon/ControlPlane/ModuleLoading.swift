@@ -38,8 +38,10 @@ struct GuestTimes: Sendable {
     var boot = Duration.seconds(600)
     /// For a monitor to say whether its machine runs.
     var monitor = Duration.seconds(2)
-    /// For a machine to plug a device in, and to say hello to it.
-    var plug = Duration.seconds(10)
+    /// For a machine to plug a device in; longer than its connector takes, which knows more.
+    var plug = Duration.seconds(30)
+    /// For a machine to say hello to it.
+    var greeting = Duration.seconds(10)
     /// For a machine to let go of a device.
     var unplug = Duration.seconds(5)
     /// The same where it's taken away in any case.

@@ -44,6 +44,7 @@ struct Bench: Sendable {
         boot: .seconds(30),
         monitor: .milliseconds(50),
         plug: .milliseconds(300),
+        greeting: .milliseconds(300),
         unplug: .milliseconds(300),
         cutOff: .milliseconds(100),
         idle: .zero

@@ -23,7 +23,7 @@ final class TestRedirect: RedirectServing {
 
     /// All that were ever made.
     var ports: [TestRedirectPort] { state.withLock { $0.ports } }
-    var open: [TestRedirectPort] { ports.filter { !$0.isOver } }
+    var open: [TestRedirectPort] { ports.filter { !$0.isEnded } }
 
     func fail(_ error: USBError?) { state.withLock { $0.openError = error } }
     func begin(with first: RedirStatus.State) { state.withLock { $0.firstState = first } }
@@ -60,7 +60,9 @@ final class TestRedirectPort: RedirectPort {
     }
 
     var status: RedirStatus { state.withLock { $0.status } }
-    var isOver: Bool { state.withLock { $0.isOver } }
+    var isOver: Bool { state.withLock { $0.isOver || $0.status.state == .closed } }
+    /// The control plane has ended it.
+    var isEnded: Bool { state.withLock { $0.isOver } }
     /// What the control plane did with it.
     var journal: [String] { state.withLock { $0.journal } }
 
