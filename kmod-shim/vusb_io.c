@@ -121,7 +121,7 @@ static void vusb_read_adapt(struct vusb_io *io, size_t count)
 	io->read_longest = max(io->read_longest, count);
 	if (2 * count > io->read_size || ++io->read_count == VUSB_READ_MEMORY) {
 		io->read_size = clamp_t(size_t, roundup_pow_of_two(2 * io->read_longest + 1),
-					     VUSB_READ_MIN, most);
+					VUSB_READ_MIN, most);
 		io->read_longest = count;
 		io->read_count = 0;
 	}

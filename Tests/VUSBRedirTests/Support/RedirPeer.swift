@@ -31,11 +31,8 @@ final class RedirPeer: Sendable {
                 unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        // A failed init doesn't come to deinit.
-        guard result == 0 else {
-            Foundation.close(descriptor)
-            throw NobodyListens(path: path)
-        }
+        // All is initialised by now: deinit closes it.
+        guard result == 0 else { throw NobodyListens(path: path) }
     }
 
     deinit { Foundation.close(descriptor) }
