@@ -40,16 +40,20 @@ package struct RedirStatus: Sendable, Equatable {
     package var bytesWaiting: Int
     /// Isochronous streams, and bulk endpoints that are received ahead: somebody uses the device.
     package var streams: Int
+    /// Since the last transfer that the guest asked for; nil before the first.
+    package var idle: Duration?
     /// Why it's closed, where the guest's side was the reason and more is known than that.
     package var reason: String?
 
     package init(
-        state: State, peer: String? = nil, bytesWaiting: Int = 0, streams: Int = 0, reason: String? = nil
+        state: State, peer: String? = nil, bytesWaiting: Int = 0, streams: Int = 0, idle: Duration? = nil,
+        reason: String? = nil
     ) {
         self.state = state
         self.peer = peer
         self.bytesWaiting = bytesWaiting
         self.streams = streams
+        self.idle = idle
         self.reason = reason
     }
 }

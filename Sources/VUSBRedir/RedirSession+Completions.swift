@@ -25,7 +25,9 @@ extension RedirSession {
         // What isn't handed on needn't wait for the peer.
         if dataCount == 0 { urb.buffer = nil }
         var urb: URB? = consume urb
+        let now = ContinuousClock.now
         let isToBeSent = state.withLock { state -> Bool in
+            state.lastTransfer = now
             guard state.phase != .closed, !state.slots[slot].isAnswered else {
                 state.slots.release(slot)
                 return false

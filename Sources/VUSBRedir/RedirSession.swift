@@ -52,6 +52,8 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         var changes = 0
         /// The control plane wants no new transfers.
         var isQuiet = false
+        /// When a transfer was last begun or ended.
+        var lastTransfer: ContinuousClock.Instant?
         var jobs: [Job] = []
         var key: UInt64?
     }
@@ -103,7 +105,8 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
                 }
             let streams = state.streams.count { $0.map { $0.wish.kind != .interrupt } ?? false }
             return RedirStatus(
-                state: shown, peer: state.peer, bytesWaiting: state.outbox.byteCount, streams: streams)
+                state: shown, peer: state.peer, bytesWaiting: state.outbox.byteCount, streams: streams,
+                idle: state.lastTransfer.map { .now - $0 })
         }
     }
 

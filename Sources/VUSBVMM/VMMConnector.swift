@@ -54,9 +54,10 @@ package protocol VMMConnector: Sendable {
     /// - Throws: `timedOut`, `cancelled`; `gone`, at once, where the guest is off or its monitor is lost.
     func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError)
 
-    /// Takes away all that an earlier vusbd plugged; a port of this one's would go as well.
+    /// Takes away what an earlier vusbd plugged, and what of this one's is named so.
+    /// - Parameter prefix: of the ports' names.
     /// - Returns: how many there were.
-    func unplugLeftovers(of guest: String) async throws(USBError) -> Int
+    func unplugLeftovers(of guest: String, named prefix: String) async throws(USBError) -> Int
 }
 
 extension VMMConnector {
@@ -80,7 +81,7 @@ extension VMMConnector {
         throw unsupported("hotunplug", guest)
     }
 
-    package func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
+    package func unplugLeftovers(of guest: String, named prefix: String) async throws(USBError) -> Int {
         throw unsupported("unplugLeftovers", guest)
     }
 

@@ -41,7 +41,11 @@ while (($#)); do
     esac
 done
 wanted=("${selected[@]}")
-((${#wanted[@]})) || mapfile -t wanted < <(list_cases)
+if ((!${#wanted[@]})); then
+    # A list that breaks off must not pass for a short one.
+    list=$(list_cases) || { echo "run.sh: the cases can't be listed" >&2; exit 1; }
+    mapfile -t wanted <<<"$list"
+fi
 selected=()
 for name in "${wanted[@]}"; do
     [[ -f $here/cases/${name%@*}/guest.sh ]] || { echo "run.sh: no case $name; see run.sh --list" >&2; exit 2; }

@@ -38,10 +38,10 @@ import VUSBVMM
         let attachment = try #require(try await bench.plane.guest("vm1").attachments.first)
         #expect(attachment.mode == "redirect")
         #expect(attachment.state == "connected")
-        #expect(machine.journal == ["plug 1-1 at /run/redirect/vm1-1-1"])
+        #expect(machine.journal == ["plug vm1.1-1 at /run/redirect/vm1-1-1"])
         #expect(bench.store.state.loaded.map(\.mode) == ["auto"])
         await bench.close()
-        #expect(machine.journal.last == "unplug 1-1")
+        #expect(machine.journal.last == "unplug vm1.1-1")
     }
 
     @Test(arguments: [[], [GuestController(bus: "usb-bus.0", kind: .ehci)]])
@@ -118,7 +118,7 @@ import VUSBVMM
         let info = try await bench.finish(await bench.plane.attach("emu-a", AttachRequest(guest: "vm1")))
         #expect(info.error?.detail.contains("its machine has closed the connection") == true)
         #expect(try await bench.state("emu-a") == .available)
-        #expect(machine.journal.last == "unplug 1-1")
+        #expect(machine.journal.last == "unplug vm1.1-1")
         await bench.close()
     }
 
@@ -129,7 +129,7 @@ import VUSBVMM
         #expect(
             info.steps.map(\.name) == ["draining", "drained", "unplugging", "reset emu-a", "detached emu-a"])
         #expect(bench.redirect.ports.first?.journal == ["quiet", "end"])
-        #expect(machine.journal.last == "unplug 1-1")
+        #expect(machine.journal.last == "unplug vm1.1-1")
         await bench.close()
     }
 
@@ -156,6 +156,19 @@ import VUSBVMM
         await bench.close()
     }
 
+    @Test func aDeviceThatWasWorkedWithAMomentAgoIsInUse() async throws {
+        let (bench, _) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        let port = try #require(bench.redirect.ports.first)
+        port.change { $0.idle = .milliseconds(20) }
+        let info = try await bench.detach("emu-a", deadline: 0.1)
+        #expect(info.error?.code == .busy)
+        #expect(info.error?.detail.contains("guest vm1 works with device emu-a yet") == true)
+        port.change { $0.idle = .seconds(1) }
+        #expect(try await bench.detach("emu-a").state == .succeeded)
+        await bench.close()
+    }
+
     @Test func aMachineThatDoesNotLetGoIsReportedAndCutWithForce() async throws {
         let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
         try await bench.load("vm1")
@@ -176,7 +189,7 @@ import VUSBVMM
         try await bench.plane.pullOut(DeviceID("emu-a"))
         // Its end waits for what goes on in the background.
         await bench.close()
-        #expect(machine.journal.last == "unplug 1-1")
+        #expect(machine.journal.last == "unplug vm1.1-1")
     }
 
     @Test func aResetIsTheMachinesOwnAffair() async throws {
@@ -217,7 +230,7 @@ import VUSBVMM
             $0.detail?.hasPrefix("detach") == true && $0.detail?.hasSuffix("succeeded") == true
         }
         #expect(try await bench.state("emu-a") == .available)
-        #expect(machine.journal.last == "unplug 1-1")
+        #expect(machine.journal.last == "unplug vm1.1-1")
         await bench.close()
     }
 

@@ -126,7 +126,7 @@ import VUSBCore
             try await connector.hotunplug("web1", port: port, within: .seconds(1))
         }
         await #expect(throws: USBError.self) { try await connector.controllers(of: "web1") }
-        await #expect(throws: USBError.self) { try await connector.unplugLeftovers(of: "web1") }
+        await #expect(throws: USBError.self) { try await connector.unplugLeftovers(of: "web1", named: "") }
     }
 }
 

@@ -48,7 +48,7 @@ extension ControlPlane {
         operationLog.step(operation, "draining")
         let deadline = ContinuousClock.now + release.deadline
         do throws(Problem) {
-            try await awaitStreams(of: attachments, release, until: deadline, operation: operation)
+            try await awaitRest(of: attachments, release, until: deadline, operation: operation)
         } catch {
             restore(attachments)
             throw error

@@ -39,7 +39,7 @@ extension ControlPlane {
         guard let guest = guestRegistry[name], let connector = connectors[guest.definition.connector] else { return }
         let doing = "load of guest \(name)"
         let leftovers = await ask(name, for: tools.times.plug) { () async throws(USBError) in
-            try await connector.unplugLeftovers(of: name)
+            try await connector.unplugLeftovers(of: name, named: name + ".")
         }
         try checkGoing(name, operation)
         do {
@@ -113,23 +113,36 @@ extension ControlPlane {
 
     // MARK: - Detach
 
-    /// Isochronous and buffered streams are use; interrupt endpoints, which every driver polls, are not.
-    func awaitStreams(
+    /// Waits until guests have stopped working with devices: isochronous and buffered streams, and transfers a moment ago.
+    /// Interrupt endpoints, which every driver polls, don't count.
+    func awaitRest(
         of attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
     ) async throws(Problem) {
         var isTold = false
-        while let busy = attachments.first(where: { $0.isStreaming && deviceRegistry[$0.record.id]?.hasLeft == false })
-        {
+        let window = tools.times.rest
+        while let busy = attachments.first(where: {
+            $0.isWorkedWith(within: window) && deviceRegistry[$0.record.id]?.hasLeft == false
+        }) {
             guard ContinuousClock.now < deadline else {
                 guard release.onDeadline == .refuse else { return }
-                throw refusal(busy, inFlight: busy.device.inFlight, release)
+                throw use(of: busy, release)
             }
-            if !isTold { operationLog.step(operation, "waiting for the streams of \(busy.record.id)") }
+            if !isTold { operationLog.step(operation, "waiting for the guest to stop working with \(busy.record.id)") }
             isTold = true
             await sleep(min(.milliseconds(50), deadline - .now), with: busy.guest)
             try checkCancelled(operation)
             guard guestRegistry[busy.guest]?.isGone == false else { return }
         }
+    }
+
+    private func use(of attachment: Attachment, _ release: Release) -> Problem {
+        let (id, name) = (attachment.record.id, attachment.guest)
+        emit(.detachRefused, guest: name, device: id, path: attachment.path, detail: "in use")
+        return Problem(
+            .busy, "guest \(name) works with device \(id) yet after \(release.deadline.inSeconds) s",
+            remedy: "end what uses it in the guest, give a longer deadline, or take it away all the same: vusbctl's "
+                + "--cancel, onDeadline: cancel"
+        )
     }
 
     /// The guests' machines let go of devices that are drained.
@@ -240,10 +253,14 @@ extension RedirEvent {
 }
 
 extension Attachment {
-    /// Its name in the guest's machine.
-    var controllerPort: ControllerPort { ControllerPort(path) }
+    /// Its name in the guest's machine, which another guest of this vusbd may be declared with as well.
+    var controllerPort: ControllerPort { ControllerPort("\(guest).\(path)") }
 
-    fileprivate var isStreaming: Bool { (redirect?.status.streams ?? 0) > 0 }
+    /// Whether the guest works with it. A disk has nothing in flight between two commands: a short while is looked at.
+    fileprivate func isWorkedWith(within window: Duration) -> Bool {
+        guard let status = redirect?.status else { return false }
+        return status.streams > 0 || status.idle.map { $0 < window } ?? false
+    }
 }
 
 extension Descriptors {

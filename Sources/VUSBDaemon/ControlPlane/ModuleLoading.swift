@@ -42,6 +42,8 @@ struct GuestTimes: Sendable {
     var plug = Duration.seconds(30)
     /// For a machine to say hello to it.
     var greeting = Duration.seconds(10)
+    /// Without a transfer for so long, a device isn't being worked with.
+    var rest = Duration.milliseconds(250)
     /// For a machine to let go of a device.
     var unplug = Duration.seconds(5)
     /// The same where it's taken away in any case.

@@ -179,8 +179,8 @@ package final class QEMUConnector: VMMConnector {
         try await plug(of: guest).unplug(QEMUPlug.id(of: port), within: limit)
     }
 
-    package func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
-        try await plug(of: guest).unplugLeftovers()
+    package func unplugLeftovers(of guest: String, named prefix: String = "") async throws(USBError) -> Int {
+        try await plug(of: guest).unplugLeftovers(named: prefix)
     }
 
     /// QEMU plugs whatever its VM does just now; it only has to be there.

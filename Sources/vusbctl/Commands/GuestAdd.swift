@@ -24,7 +24,10 @@ struct GuestAdd: AsyncParsableCommand {
     var connector: String?
 
     @Option(
-        help: "files, module or auto. Default: auto, the best that there is: with qemu module, else files.",
+        help: """
+            files, module, redirect or auto. Default: auto: with qemu redirect where the machine has an xHCI controller, else \
+            module, else files.
+            """,
         completion: .list(Rules.modes))
     var mode: String?
 
@@ -47,7 +50,11 @@ struct GuestAdd: AsyncParsableCommand {
         completion: .list(Rules.policies))
     var policy: String?
 
-    @Option(help: "The user that owns the guest's files, by name or number. Default: root.")
+    @Option(
+        help: """
+            The user that owns the guest's files, and the sockets at which its QEMU gets devices, by name or number. \
+            Default: root.
+            """)
     var owner: String?
 
     @Option(help: "The group of the guest's files, by name or number. Default: root.")

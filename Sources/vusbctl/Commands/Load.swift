@@ -17,7 +17,7 @@ struct Load: AsyncParsableCommand {
     var guest: String
 
     @Option(
-        help: "files, module or auto. Default: as the guest was declared.", completion: .list(Rules.modes))
+        help: "files, module, redirect or auto. Default: as the guest was declared.", completion: .list(Rules.modes))
     var mode: String?
 
     @Option(help: "The guest is this process: when it ends, the guest is unloaded.")

@@ -294,7 +294,7 @@ final class TestMonitor: VMMConnector {
         machine.note("unplug \(port.name)")
     }
 
-    func unplugLeftovers(of guest: String) async throws(USBError) -> Int {
+    func unplugLeftovers(of guest: String, named prefix: String) async throws(USBError) -> Int {
         let machine = try reachable(guest)
         defer { machine.change { $0.leftovers = 0 } }
         return machine.behaviour.leftovers

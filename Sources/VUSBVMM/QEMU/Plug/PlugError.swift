@@ -35,8 +35,8 @@ struct PlugError {
             "guest \(guest) has no free port for a device of \(wish.speed.rawValue) speed: "
                 + buses.joined(separator: " and ") + " are taken",
             remedy: isGrowing
-                ? "unplug a device, or give qemu-xhci more ports: p2=15,p3=15"
-                : "unplug a device, or \(Self.anotherController)")
+                ? "detach a device, or give qemu-xhci more ports: p2=15,p3=15"
+                : "detach a device, or \(Self.anotherController)")
     }
 
     // MARK: - What QEMU says
@@ -67,7 +67,8 @@ struct PlugError {
             }
         return USBError(
             code, "QEMU of guest \(guest) can't connect to \(socketPath): \(refusal.text)",
-            remedy: "let QEMU's user and its confinement (AppArmor, SELinux, a mount name space) reach that socket")
+            remedy: "declare the guest with QEMU's user as its owner (vusbctl guest add --owner), and let QEMU's "
+                + "confinement (AppArmor, SELinux, a mount name space) reach that socket")
     }
 
     private var isPlugged: USBError {

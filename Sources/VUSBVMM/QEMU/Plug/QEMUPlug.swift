@@ -194,11 +194,11 @@ extension QEMUPlug {
 extension QEMUPlug {
     /// See `VMMConnector.unplugLeftovers`. Tries them all.
     /// - Throws: the first of what went wrong.
-    func unplugLeftovers() async throws(USBError) -> Int {
+    func unplugLeftovers(named prefix: String) async throws(USBError) -> Int {
         let (devices, chardevs) = try await leftovers()
         var count = 0
         var failure: USBError?
-        for id in devices.union(chardevs).sorted() {
+        for id in devices.union(chardevs).sorted() where id.hasPrefix(Self.prefix + prefix) {
             do throws(USBError) {
                 if devices.contains(id) {
                     try await unplug(id, within: limits.undo)

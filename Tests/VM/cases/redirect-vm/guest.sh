@@ -24,6 +24,14 @@ check_disk() {
 }
 is_away() { ! usb_device "$1" "$2"; }
 check_disk emu-disk 480
+
+note "a disk that is read all the time isn't taken away"
+(while dd if="/dev/$disk" of=/dev/null bs=65536 iflag=direct; do :; done) >/dev/null 2>/tmp/dd.errors 8>&- &
+reader=$!
+refused_by_host "works with device emu-disk" detach emu-disk --deadline 1s
+kill $reader
+wait $reader
+! grep -i error /tmp/dd.errors || fail "the reader saw an error"
 ctl detach emu-disk
 eventually 10 is_away 0525 a4a5
 check_disk emu-fast 5000
