@@ -172,7 +172,12 @@ class Signals(SharedDaemon):
 STORM = """
 import os, signal, sys
 class Interrupted(Exception): pass
-def handle(number, frame): raise Interrupted
+armed = False
+def handle(number, frame):
+    global armed
+    if armed:
+        armed = False
+        raise Interrupted
 signal.signal(signal.SIGALRM, handle)
 path, kind, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 file = os.open(path, os.O_RDONLY | (os.O_NONBLOCK if kind == "ahead" else 0))
@@ -184,11 +189,14 @@ for number in range(rounds):
             try: os.read(file, 512)
             except BlockingIOError: pass
             os.set_blocking(file, True)
-        signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 17 * 0.0001)
+        armed = True
+        # Again after a while: the first may come just before the call, which then knows nothing of it.
+        signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 17 * 0.0001, 0.01)
         os.read(file, 512)
         signal.pause()
     except Interrupted:
         interrupted += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
 print(interrupted)
 """
 
