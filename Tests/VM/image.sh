@@ -32,7 +32,9 @@ modules=(
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 gadgetfs
 )
 # Programs of this machine that the guests use; stat for times with fractions.
-programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd usbredirect socat)
+programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
+# Those of a guest that runs vusbd itself; the others have little memory.
+vusb_programs=(usbredirect socat)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")
@@ -173,6 +175,7 @@ make_vusb() {
         copy_program "${!name}" "bin/$name"
         strip "$tree/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
     done
+    for name in "${vusb_programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
     archive "$tree" >"$stage/vusb.cpio"
 }
 
