@@ -18,6 +18,13 @@ package struct Descriptors: Sendable, Equatable {
         self.bytes = bytes
     }
 
+    /// Whether there is an endpoint with bulk streams, in any setting.
+    package var haveStreams: Bool {
+        configurations.contains { configuration in
+            configuration.interfaces.contains { $0.endpoints.contains { $0.maximumStreams > 0 } }
+        }
+    }
+
     package func configuration(value: UInt8) -> ConfigurationDescriptor? {
         configurations.first { $0.bConfigurationValue == value }
     }
@@ -160,6 +167,12 @@ package struct EndpointDescriptor: Sendable, Equatable {
 
     /// Bytes of one packet.
     package var maxPacketSize: Int { Int(wMaxPacketSize & 0x7ff) }
+
+    /// Bulk streams that it can have at once, 2 to 65536; 0 for none (USB 3.2, table 9-26).
+    package var maximumStreams: UInt32 {
+        let exponent = (companion?.bmAttributes ?? 0) & 0x1f
+        return transferType == .bulk && (1...16).contains(exponent) ? 1 << UInt32(exponent) : 0
+    }
 
     /// Bytes of one service interval: isochronous and interrupt endpoints may send several packets in it.
     package var maxBytesPerInterval: Int {

@@ -13,7 +13,7 @@ package enum EmulationFuzzing {
     /// command wrappers of which only the frame is right, cancels, unplug. Traps where a promise is broken: a URB that
     /// doesn't complete exactly once, a buffer that is lost, a result beyond what was asked for.
     package static func run(_ input: [UInt8]) {
-        var stream = FuzzStream(bytes: input[...])
+        var stream = FuzzStream(input)
         let kind = kinds[Int(stream.byte()) % kinds.count]
         let speed = kind.speeds[Int(stream.byte()) % kind.speeds.count]
         let session: FuzzSession
@@ -65,19 +65,6 @@ package enum EmulationFuzzing {
 }
 
 /// The fuzzer's bytes, taken from the front; zeros behind the end.
-private struct FuzzStream {
-    var bytes: ArraySlice<UInt8>
-
-    var isEmpty: Bool { bytes.isEmpty }
-    mutating func byte() -> UInt8 { bytes.popFirst() ?? 0 }
-    mutating func word() -> UInt16 { UInt16(byte()) | UInt16(byte()) << 8 }
-
-    mutating func take(_ count: Int) -> [UInt8] {
-        defer { bytes = bytes.dropFirst(count) }
-        return Array(bytes.prefix(count))
-    }
-}
-
 /// One device and the URBs that are out.
 ///
 /// Concurrency model: one thread submits; the device's own may complete. The counters are behind one `Mutex`, a leaf.

@@ -10,22 +10,10 @@ package enum HCDFuzzing {
     /// exactly once, a buffer that is lost, an answer longer than the read.
     package static func run(_ input: [UInt8], descriptors: Descriptors) {
         let session = HCDFuzzSession(descriptors)
-        var stream = HCDFuzzStream(bytes: input[...])
+        var stream = FuzzStream(input)
         // More steps than that find nothing new, only more slowly.
         for _ in 0..<512 where !stream.isEmpty { session.step(&stream) }
         session.end()
-    }
-}
-
-private struct HCDFuzzStream {
-    var bytes: ArraySlice<UInt8>
-
-    var isEmpty: Bool { bytes.isEmpty }
-    mutating func byte() -> UInt8 { bytes.popFirst() ?? 0 }
-
-    mutating func take(_ count: Int) -> [UInt8] {
-        defer { bytes = bytes.dropFirst(count) }
-        return Array(bytes.prefix(count))
     }
 }
 
@@ -52,7 +40,7 @@ private final class HCDFuzzSession {
         channel.attach(path: "1-1", devices[0])
     }
 
-    func step(_ stream: inout HCDFuzzStream) {
+    func step(_ stream: inout FuzzStream) {
         switch stream.byte() & 15 {
         case 0: write(stream.take(Int(stream.byte())))
         case 1: write(Self.hello)
@@ -107,7 +95,7 @@ private final class HCDFuzzSession {
 
     /// A record whose size is right, for devices and slots that there may be. Resets are left out: they'd be carried
     /// out on another thread, at a time that isn't the input's.
-    private func record(_ stream: inout HCDFuzzStream) -> [UInt8] {
+    private func record(_ stream: inout FuzzStream) -> [UInt8] {
         var record = HCDRecord(.ping)
         let type = UInt16(stream.byte() % 18)
         record.type = type == HCDRecord.Kind.reset.rawValue ? HCDRecord.Kind.submit.rawValue : type
@@ -151,23 +139,15 @@ private final class HCDFuzzSession {
 ///
 /// Concurrency model: the fuzzer's one thread; the `Mutex` is for the compiler.
 private final class HCDFuzzBackend: USBBackend {
-    private final class Held: Sendable {
-        let token: URBToken
-        let urb: Mutex<URB?>
-        init(_ urb: consuming URB) {
-            token = urb.token
-            self.urb = Mutex(urb)
-        }
-    }
 
-    private let held = Mutex<[Held]>([])
+    private let held = Mutex<[HeldURB]>([])
     private let counts = Mutex((submitted: 0, completed: 0))
 
     var isBalanced: Bool { counts.withLock { $0.submitted == $0.completed } }
 
     func submit(_ urb: consuming URB) {
         counts.withLock { $0.submitted += 1 }
-        let item = Held(urb)
+        let item = HeldURB(urb)
         held.withLock { $0.append(item) }
     }
 
@@ -189,8 +169,8 @@ private final class HCDFuzzBackend: USBBackend {
         return true
     }
 
-    private func complete(_ item: Held, _ status: URBStatus) {
-        guard var urb = item.urb.withLock({ $0.take() }) else { return }
+    private func complete(_ item: HeldURB, _ status: URBStatus) {
+        guard var urb = item.take() else { return }
         counts.withLock { $0.completed += 1 }
         for index in 0..<urb.packetCount {
             guard var packet = urb.packet(at: index) else { continue }

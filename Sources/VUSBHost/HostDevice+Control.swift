@@ -175,11 +175,3 @@ extension Descriptors {
         }?.endpoints ?? []
     }
 }
-
-extension EndpointDescriptor {
-    /// Of a bulk endpoint at super speed; 0: none.
-    var maximumStreams: UInt32 {
-        let exponent = (companion?.bmAttributes ?? 0) & 0x1f
-        return transferType == .bulk && (1...16).contains(exponent) ? 1 << UInt32(exponent) : 0
-    }
-}

@@ -37,7 +37,7 @@ struct RedirDescription: Equatable {
                 intervals[index] = endpoint.redirInterval(speed)
                 numbers[index] = interface.bInterfaceNumber.rawValue
                 sizes[index] = UInt16(clamping: endpoint.maxBytesPerInterval)
-                streams[index] = endpoint.maxStreams
+                streams[index] = endpoint.maximumStreams
             }
         }
         endpointBytes = types + intervals + numbers
@@ -59,12 +59,5 @@ extension EndpointDescriptor {
         let isExponent = speed == .high || speed.isSuper || transferType == .isochronous
         guard isExponent else { return max(1, bInterval) }
         return UInt8(clamping: 1 << (max(1, min(16, Int(bInterval))) - 1))
-    }
-
-    /// Bulk streams that it can have at once: USB 3.2, table 9-26.
-    var maxStreams: UInt32 {
-        guard transferType == .bulk, let companion else { return 0 }
-        let exponent = companion.bmAttributes & 0x1f
-        return exponent == 0 ? 0 : 1 << min(exponent, 16)
     }
 }

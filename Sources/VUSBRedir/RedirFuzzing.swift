@@ -11,22 +11,10 @@ package enum RedirFuzzing {
     /// once, a buffer that is lost, more memory for a peer than it may have.
     package static func run(_ input: [UInt8], descriptors: Descriptors) {
         guard let session = RedirFuzzSession(descriptors) else { return }
-        var stream = RedirFuzzStream(bytes: input[...])
+        var stream = FuzzStream(input)
         // More steps than that find nothing new, only more slowly.
         for _ in 0..<128 where !stream.isEmpty { session.step(&stream) }
         session.end()
-    }
-}
-
-private struct RedirFuzzStream {
-    var bytes: ArraySlice<UInt8>
-
-    var isEmpty: Bool { bytes.isEmpty }
-    mutating func byte() -> UInt8 { bytes.popFirst() ?? 0 }
-
-    mutating func take(_ count: Int) -> [UInt8] {
-        defer { bytes = bytes.dropFirst(count) }
-        return Array(bytes.prefix(count))
     }
 }
 
@@ -70,7 +58,7 @@ private final class RedirFuzzSession {
 
     deinit { close(peer) }
 
-    func step(_ stream: inout RedirFuzzStream) {
+    func step(_ stream: inout FuzzStream) {
         switch stream.byte() & 15 {
         case 0: send(stream.take(Int(stream.byte())))
         case 1: hello(capabilities: stream.byte())
@@ -138,7 +126,7 @@ private final class RedirFuzzSession {
 
     /// A message whose size is right, for endpoints that there may be. Resets are left out: they'd be carried out on
     /// another thread, at a time that isn't the input's.
-    private func message(_ stream: inout RedirFuzzStream) -> [UInt8] {
+    private func message(_ stream: inout FuzzStream) -> [UInt8] {
         let types: [UInt8] = [
             6, 7, 9, 10, 12, 13, 15, 16, 18, 19, 21, 22, 23, 24, 25, 26, 100, 101, 101, 102, 102, 103,
         ]
@@ -149,7 +137,7 @@ private final class RedirFuzzSession {
         return frame(type, id: id, body(type, endpoint, &stream))
     }
 
-    private func body(_ type: UInt8, _ endpoint: UInt8, _ stream: inout RedirFuzzStream) -> [UInt8] {
+    private func body(_ type: UInt8, _ endpoint: UInt8, _ stream: inout FuzzStream) -> [UInt8] {
         switch type {
         case 6, 10: [stream.byte() % 4]
         case 9: [stream.byte() % 2, stream.byte() % 4]
@@ -167,14 +155,14 @@ private final class RedirFuzzSession {
         }
     }
 
-    private func control(_ endpoint: UInt8, _ stream: inout RedirFuzzStream) -> [UInt8] {
+    private func control(_ endpoint: UInt8, _ stream: inout FuzzStream) -> [UInt8] {
         let setup = stream.take(6) + [0, 0, 0, 0, 0, 0]
         let count = stream.byte()
         let data = endpoint == 0 ? Array(repeating: 1, count: Int(count)) : [UInt8]()
         return [endpoint, setup[0], setup[1], 0] + setup[2..<6] + [count, 0] + data
     }
 
-    private func bulk(_ endpoint: UInt8, _ stream: inout RedirFuzzStream) -> [UInt8] {
+    private func bulk(_ endpoint: UInt8, _ stream: inout FuzzStream) -> [UInt8] {
         let count = [stream.byte(), stream.byte()]
         let header = [endpoint, 0] + count + [stream.byte() % 2, 0, 0, 0]
         // Without the capability there is no upper half.
@@ -185,7 +173,7 @@ private final class RedirFuzzSession {
         return header + (isLong ? [0, 0] : []) + data
     }
 
-    private func packet(_ endpoint: UInt8, _ stream: inout RedirFuzzStream) -> [UInt8] {
+    private func packet(_ endpoint: UInt8, _ stream: inout FuzzStream) -> [UInt8] {
         let count = Int(stream.byte()) << Int(stream.byte() % 4)
         let length = [UInt8(truncatingIfNeeded: count), UInt8(truncatingIfNeeded: count >> 8)]
         return [endpoint & 0x7f, 0] + length + Array(repeating: 3, count: count)
@@ -196,17 +184,9 @@ private final class RedirFuzzSession {
 ///
 /// Concurrency model: the fuzzer's one thread; the `Mutex` is for the compiler.
 private final class RedirFuzzBackend: USBBackend {
-    private final class Held: Sendable {
-        let token: URBToken
-        let urb: Mutex<URB?>
-        init(_ urb: consuming URB) {
-            token = urb.token
-            self.urb = Mutex(urb)
-        }
-    }
 
     private struct State {
-        var held: [Held] = []
+        var held: [HeldURB] = []
         var isHolding = false
         var submitted = 0
         var completed = 0
@@ -223,7 +203,7 @@ private final class RedirFuzzBackend: USBBackend {
     }
 
     func submit(_ urb: consuming URB) {
-        let item = Held(urb)
+        let item = HeldURB(urb)
         let isKept = state.withLock { state in
             state.submitted += 1
             state.atOnce += 1
@@ -247,7 +227,7 @@ private final class RedirFuzzBackend: USBBackend {
     /// Ends the oldest, or the newest; false where there is none.
     @discardableResult
     func completeOne(_ choice: UInt8) -> Bool {
-        let item = state.withLock { state -> Held? in
+        let item = state.withLock { state -> HeldURB? in
             guard !state.held.isEmpty else { return nil }
             return choice & 8 == 0 ? state.held.removeFirst() : state.held.removeLast()
         }
@@ -257,8 +237,8 @@ private final class RedirFuzzBackend: USBBackend {
         return true
     }
 
-    private func complete(_ item: Held, _ status: URBStatus) {
-        guard var urb = item.urb.withLock({ $0.take() }) else { return }
+    private func complete(_ item: HeldURB, _ status: URBStatus) {
+        guard var urb = item.take() else { return }
         state.withLock { $0.completed += 1 }
         for index in 0..<urb.packetCount {
             guard var packet = urb.packet(at: index) else { continue }

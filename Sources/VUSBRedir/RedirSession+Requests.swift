@@ -151,7 +151,7 @@ extension RedirSession {
         let addresses = wanted.map { EndpointAddress(rawValue: UInt8($0 & 15) | ($0 >= 16 ? 0x80 : 0)) }
         let isPossible =
             !addresses.isEmpty && count > 0
-            && addresses.allSatisfy { (device.endpoint($0)?.maxStreams ?? 0) >= count }
+            && addresses.allSatisfy { (device.endpoint($0)?.maximumStreams ?? 0) >= count }
         reader.parser?.sendBulkStreams(
             id: id, endpoints: endpoints, count: count, isPossible ? .success : .invalid)
     }

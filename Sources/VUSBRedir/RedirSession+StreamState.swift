@@ -91,7 +91,11 @@ extension RedirSession.State {
         case .cancelled: return .over
         case _ where stream.isParked: return .over
         case .stall: return .failed
-        case .noDevice, .shutdown, .busy, .noEndpoint:
+        // The device takes nothing just now: `resume` has the stream go on. Asking again at once would never end.
+        case .busy:
+            stream.isParked = true
+            return .over
+        case .noDevice, .shutdown, .noEndpoint:
             streams[index] = nil
             return .over
         default:

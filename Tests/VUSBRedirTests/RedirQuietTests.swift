@@ -101,6 +101,24 @@ struct RedirQuietTests {
         await rig.finish(peer)
     }
 
+    @Test("a stream whose device takes nothing waits, without asking again and again, and goes on with a resume")
+    func busy() async throws {
+        let rig = try RedirRig(ScriptedBackend(always: .hold), alternate: 2)
+        let peer = try await rig.connect()
+        peer.send(peer.wire.startInterrupt(0x85))
+        _ = await peer.next()
+        await rig.backend.calls.wait(for: 4)
+        rig.device.stopAdmitting()
+        rig.backend.completeNext(data: [1])
+        #expect(await peer.next() != nil)
+        #expect(rig.device.inFlight == 3)
+        rig.device.resumeAdmitting()
+        rig.port.resume()
+        await rig.backend.calls.wait(for: 5)
+        #expect(rig.device.inFlight == 4)
+        await rig.finish(peer)
+    }
+
     @Test("a report that came just before the cancel isn't lost")
     func reportWhileParked() async throws {
         let (rig, peer, parked) = try await parkedSlowly(resubmits: 4)

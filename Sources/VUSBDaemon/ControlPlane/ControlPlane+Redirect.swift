@@ -263,19 +263,6 @@ extension Attachment {
     }
 }
 
-extension Descriptors {
-    /// Whether it has bulk endpoints with streams: USB 3.2, table 9-26.
-    fileprivate var haveStreams: Bool {
-        configurations.contains { configuration in
-            configuration.interfaces.contains { interface in
-                interface.endpoints.contains { endpoint in
-                    endpoint.transferType == .bulk && (endpoint.companion?.bmAttributes ?? 0) & 0x1f != 0
-                }
-            }
-        }
-    }
-}
-
 extension GuestController {
     fileprivate var text: String {
         let free = freePorts.map { ", \($0) free" } ?? ""

@@ -96,6 +96,15 @@ usb_node() {
     [ -c "$usb_node_file" ] && echo "$usb_node_file"
 }
 
+# with_serial SERIAL: the path of the device that has it.
+with_serial() {
+    for with_directory in /sys/bus/usb/devices/*; do
+        [ "$(cat "$with_directory/serial" 2>/dev/null)" = "$1" ] || continue
+        echo "${with_directory##*/}" && return
+    done
+    return 1
+}
+
 # driver_of PATH INTERFACE: the driver that the kernel has bound, or `none`.
 driver_of() {
     driver_link=/sys/bus/usb/devices/$1:1.$2/driver
@@ -263,6 +272,19 @@ disk_of() {
 wait_disk() {
     eventually 30 disk_of "$1"
     disk_of "$1"
+}
+
+# both_sides_agree PATH IMAGE: the USB disk shows the image of the host that has /payload.bin in a FAT file system, and
+# what is written here is in the image. Sets disk.
+both_sides_agree() {
+    disk=$(wait_disk "$1") || exit 1
+    equal "the image" "$(sha256sum <"/dev/$disk" | cut -d' ' -f1)" "$(host image_sum "$2")"
+    mount "/dev/$disk" /mnt || fail "mount"
+    equal "the file in it" "$(sha256sum </mnt/payload.bin | cut -d' ' -f1)" "$(host payload_sum)"
+    head -c 3000001 /dev/urandom >/tmp/new
+    cp /tmp/new /mnt/new.bin || fail "writing a file"
+    umount /mnt || fail "umount"
+    equal "what was written, as the host sees it" "$(host file_sum "$2" new.bin)" "$(sha256sum </tmp/new | cut -d' ' -f1)"
 }
 
 # wait_tty PATH: the node of a CDC-ACM adapter, without echo or line editing.

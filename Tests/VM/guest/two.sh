@@ -35,12 +35,3 @@ lend_to_second() {
     bridge "second.$1" "UNIX-CONNECT:$work/redirect/second-1-$1"
     vusbctl attach "$2" second || fail "attach $2"
 }
-
-# with_serial SERIAL: the path of the device that has it.
-with_serial() {
-    for with_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$with_directory/serial" 2>/dev/null)" = "$1" ] || continue
-        echo "${with_directory##*/}" && return
-    done
-    return 1
-}

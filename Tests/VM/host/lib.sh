@@ -145,3 +145,12 @@ step_refused() {
     echo "$output"
 }
 step_idle() { eventually "${1:-5}" host_idle; }
+
+# What the guest's both_sides_agree asks.
+step_payload_sum() { sha256 <payload; }
+step_image_sum() { sha256 <"$1"; }
+# What the guest's file system has in a file; from a copy, since the emulated disk locks its image.
+step_file_sum() {
+    cp "$1" copy.img
+    mcopy -n -i copy.img "::$2" copied && sha256 <copied
+}

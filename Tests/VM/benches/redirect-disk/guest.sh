@@ -7,13 +7,6 @@ usb_drivers
 ctl load vm1 --mode redirect
 
 ways="qemu redirect"
-with_serial() {
-    for with_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$with_directory/serial" 2>/dev/null)" = "$1" ] || continue
-        echo "${with_directory##*/}" && return
-    done
-    return 1
-}
 # usb_disk SERIAL: its block device, without what would be measured besides.
 usb_disk() {
     eventually 30 with_serial "$1"

@@ -10,11 +10,3 @@ prepare() {
     start_vusbd --emulate "disk=$work/emu-disk" --emulate "disk=$work/emu-fast,name=fast,speed=super" --emulate serial \
         --emulate keyboard && vm vm1
 }
-
-step_payload_sum() { sha256 <payload; }
-step_image_sum() { sha256 <"$1"; }
-# What the guest's file system has in a file; from a copy, since the emulated disk locks its image.
-step_file_sum() {
-    cp "$1" copy.img
-    mcopy -n -i copy.img "::$2" copied && sha256 <copied
-}
