@@ -191,6 +191,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var export: String?
     /// Of mode `module`.
     package var channel: ChannelInfo?
+    /// `running`, `paused` or `off`, as its monitor said last; absent where none is watched.
+    package var machine: String?
     package var state: State
     /// Why it failed.
     package var reason: String?
@@ -205,7 +207,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package init(
         name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
         qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
-        channel: ChannelInfo? = nil, state: State,
+        channel: ChannelInfo? = nil, machine: String? = nil, state: State,
         reason: String? = nil, owner: Int, group: Int, fileMode: String, devices: [String], declaredBy: String,
         attachments: [AttachmentInfo]
     ) {
@@ -219,6 +221,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.share = share
         self.export = export
         self.channel = channel
+        self.machine = machine
         self.state = state
         self.reason = reason
         self.owner = owner

@@ -63,6 +63,7 @@ package final class VirtualDevice: Sendable {
     /// Since the attachment began.
     package struct Counters: Sendable, Equatable {
         package var completedURBs: UInt64 = 0
+        /// Those that were cancelled aren't among them: nobody found anything wrong with the device.
         package var failedURBs: UInt64 = 0
         package var bytesIn: UInt64 = 0
         package var bytesOut: UInt64 = 0
@@ -236,7 +237,7 @@ extension VirtualDevice.State {
     fileprivate mutating func account(for urb: borrowing URB, _ status: URBStatus, _ descriptors: Descriptors) {
         counters.completedURBs += 1
         guard status == .success || status == .partial else {
-            counters.failedURBs += 1
+            if status != .cancelled { counters.failedURBs += 1 }
             return
         }
         if urb.direction == .in {

@@ -37,6 +37,9 @@ final class FileSystemRequests: Sendable {
     /// - Parameter mode: the flags of open(2).
     func open(_ reply: consuming FUSEReply, _ node: NodeID, mode: Int32) {
         guard node.kind == .guestChannel else {
+            if node.kind == .endpoint, tree.attachment(of: node)?.entry.isServedElsewhere == true {
+                return reply.error(EBUSY)
+            }
             return open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
         }
         guard let channel = tree.channel(of: node) else { return reply.error(ENOENT) }

@@ -40,6 +40,8 @@ package struct AttachmentEntry: Sendable {
     let minor: Int
     let record: DeviceRecord
     let device: VirtualDevice
+    /// The guest's own kernel has the device, by another front: its endpoint files can't be opened.
+    let isServedElsewhere: Bool
 
     package init(
         path: String,
@@ -48,7 +50,8 @@ package struct AttachmentEntry: Sendable {
         major: Int = 189,
         minor: Int,
         record: DeviceRecord,
-        device: VirtualDevice
+        device: VirtualDevice,
+        isServedElsewhere: Bool = false
     ) {
         self.path = path
         self.busNumber = busNumber
@@ -57,6 +60,7 @@ package struct AttachmentEntry: Sendable {
         self.minor = minor
         self.record = record
         self.device = device
+        self.isServedElsewhere = isServedElsewhere
     }
 }
 

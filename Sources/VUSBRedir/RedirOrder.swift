@@ -90,8 +90,13 @@ extension RedirSession.State {
         switch ids.removeValue(forKey: id) {
         case .slot(let slot):
             guard case .transfer(let transfer) = slots[slot].purpose else { return nil }
-            slots[slot].isAnswered = true
-            answerCancel(of: transfer, slot)
+            if slots[slot].phase == .finished {
+                recall(slot, transfer)
+            } else {
+                slots[slot].isAnswered = true
+                answer(transfer, .cancelled)
+            }
+            leaveOrder(slot, transfer)
             return slots.cancel(slot)
         case .refused(let index):
             if let transfer = order.takeRefusal(id, at: index) { answer(transfer, .cancelled) }
@@ -100,8 +105,16 @@ extension RedirSession.State {
         }
     }
 
-    private mutating func answerCancel(of transfer: RedirTransfer, _ slot: Int) {
-        answer(transfer, .cancelled)
+    /// What has ended and waits for its turn is answered as cancelled; its data go nowhere.
+    private mutating func recall(_ slot: Int, _ transfer: RedirTransfer) {
+        let header = RedirHeader(answering: transfer, .cancelled, length: 0, dataCount: 0, form)
+        slots.setHeader(header, of: slot)
+        slots[slot].dataCount = 0
+        slots[slot].byteCount = header.count
+        send(slot)
+    }
+
+    private mutating func leaveOrder(_ slot: Int, _ transfer: RedirTransfer) {
         guard let index = transfer.orderIndex else { return }
         order.remove(slot, at: index)
         sendFinished(at: index)

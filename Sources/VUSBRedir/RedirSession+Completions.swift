@@ -32,8 +32,6 @@ extension RedirSession {
                 state.slots.release(slot)
                 return false
             }
-            // It may be another one's by now.
-            if state.ids[transfer.id] == .slot(slot) { state.ids[transfer.id] = nil }
             let header = RedirHeader(
                 answering: transfer, status, length: length, dataCount: dataCount, state.form)
             state.slots.setHeader(header, of: slot)

@@ -30,6 +30,15 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         case disconnect
     }
 
+    /// What is being sent.
+    enum Writing: Equatable {
+        case idle
+        /// A thread is at it. `again`: another one has left it more.
+        case busy(again: Bool)
+        /// The kernel took no more.
+        case blocked
+    }
+
     struct State: ~Copyable {
         var phase = Phase.greeting
         var form = RedirForm()
@@ -42,10 +51,7 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
         var streams: [RedirStream?] = Array(repeating: nil, count: 32)
         var lastGeneration = 0
         var outbox = RedirOutbox()
-        var isWriting = false
-        var writeAgain = false
-        /// The kernel took no more.
-        var isBlocked = false
+        var writing = Writing.idle
         /// More than `outboxHigh` waited: streams pause, nothing is read.
         var isFull = false
         /// Changes of settings and resets under way: what was sent behind them waits.
@@ -114,7 +120,7 @@ final class RedirSession: URBHandler, RedirPolled, @unchecked Sendable {
 
     func turn() {
         for job in state.withLock({ $0.takeJobs() }) { carryOut(job) }
-        state.withLock { $0.isBlocked = false }
+        state.withLock { $0.unblock() }
         flush()
         reader.readAll()
         for index in state.withLock({ $0.streamIndices }) { pump(index) }
@@ -210,18 +216,18 @@ extension RedirSession {
             let count = state.withLock { state in unsafe state.gather(vectors) }
             guard count > 0 else {
                 if state.withLock({ $0.phase == .closed }) { dropAll() }
-                if state.withLock({ $0.endWriting(isBlocked: false) }) { return }
+                if state.withLock({ $0.endWriting(.idle) }) { return }
                 continue
             }
             switch unsafe RedirSocket.send(descriptor, vectors, count: count) {
             case .moved(let count): drop(sent: count)
-            case .blocked: if state.withLock({ $0.endWriting(isBlocked: true) }) { return }
+            case .blocked: if state.withLock({ $0.endWriting(.blocked) }) { return }
             case .ended, .failed:
                 // Nobody hears it. The reader, which mustn't be held up by it, finds the end, after what the peer said
                 // before.
                 dropAll()
                 if state.withLock({ $0.hasDrained() }) { poke() }
-                if state.withLock({ $0.endWriting(isBlocked: true) }) { return }
+                if state.withLock({ $0.endWriting(.blocked) }) { return }
             }
         }
     }
@@ -247,24 +253,31 @@ extension RedirSession {
 }
 
 extension RedirSession.State {
+    /// The kernel may take more.
+    fileprivate mutating func unblock() {
+        if writing == .blocked { writing = .idle }
+    }
+
     fileprivate mutating func beginWriting() -> Bool {
-        if isWriting {
-            writeAgain = true
+        switch writing {
+        case .busy:
+            writing = .busy(again: true)
             return false
+        case .blocked where phase != .closed: return false
+        case .idle, .blocked:
+            guard !outbox.entries.isEmpty else { return false }
+            writing = .busy(again: false)
+            return true
         }
-        guard !isBlocked || phase == .closed, !outbox.entries.isEmpty else { return false }
-        isWriting = true
-        return true
     }
 
     /// - Returns: false where there is more to do.
-    fileprivate mutating func endWriting(isBlocked: Bool) -> Bool {
-        if writeAgain {
-            writeAgain = false
+    fileprivate mutating func endWriting(_ next: RedirSession.Writing) -> Bool {
+        guard writing != .busy(again: true) else {
+            writing = .busy(again: false)
             return false
         }
-        isWriting = false
-        self.isBlocked = isBlocked
+        writing = next
         return true
     }
 
@@ -279,9 +292,12 @@ extension RedirSession.State {
         if outbox.byteCount > RedirLimits.outboxHigh { isFull = true }
     }
 
-    /// Queues a slot that is finished.
+    /// Queues a slot that is finished. From here on the peer may use its id again.
     mutating func send(_ slot: Int) {
         slots[slot].phase = .finished
+        if case .transfer(let transfer) = slots[slot].purpose, ids[transfer.id] == .slot(slot) {
+            ids[transfer.id] = nil
+        }
         outbox.append(.slot(slot), byteCount: slots[slot].byteCount)
         noteFullness()
     }

@@ -11,7 +11,7 @@ struct RedirSlot: ~Copyable {
         /// `VirtualDevice.submit` hasn't returned.
         case submitting(isCancelled: Bool)
         case inFlight(URBToken)
-        /// In the outbox.
+        /// In the outbox, or waiting for its turn to be.
         case finished
     }
 

@@ -152,7 +152,7 @@ import VUSBControl
             #expect(try await Self.run(["guest", "add", "holder", "--policy", "on-demand"], socket: socket).code == 0)
             let output = try await Self.run(["guests"], socket: socket).output
             let lines = output.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
-            #expect(lines.first == "GUEST CONNECTOR MODE STATE LOADED AS CHANNEL OWNER FILES HAS DECLARED BY")
+            #expect(lines.first == "GUEST CONNECTOR MODE STATE LOADED AS MACHINE CHANNEL OWNER FILES HAS DECLARED BY")
             #expect(lines.last == "holder local auto, on-demand loaded module open, slow 0:0 0600 1-2.3 control")
         }
     }

@@ -216,6 +216,35 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// As with QEMU's -S: what it is to have is in it before it runs.
+    @Test func aMachineThatIsBackAndPausedGetsThemToo() async throws {
+        let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        let sequence = await bench.lastSequence
+        bench.turnOff(machine)
+        await bench.state("waiting", of: "vm1", after: sequence)
+        bench.redirect.begin(with: .greeting)
+        machine.pause()
+        bench.monitor.tell(.stopped, "vm1")
+        await bench.state("loaded", of: "vm1", after: sequence)
+        #expect(try await bench.plane.guest("vm1").attachments.map(\.state) == ["greeting"])
+        await bench.close()
+    }
+
+    @Test func aMachineThatIsBackAndPausedWaitsForItsModule() async throws {
+        let (bench, machine) = try await Bench.withLoadedMachine()
+        let sequence = await bench.lastSequence
+        bench.turnOff(machine)
+        await bench.state("waiting", of: "vm1", after: sequence)
+        machine.pause()
+        bench.monitor.tell(.stopped, "vm1")
+        _ = await bench.event("guest-life") { $0.detail == "stopped" }
+        #expect(try await bench.state(of: "vm1") == .waiting)
+        bench.start(machine)
+        await bench.state("loaded", of: "vm1", after: sequence)
+        await bench.close()
+    }
+
     @Test(
         arguments: [
             RedirEvent.Kind.closed(violation: "a second hello"), .rejected(reason: "its filter"),

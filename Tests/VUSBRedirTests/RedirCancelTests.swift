@@ -78,6 +78,28 @@ struct RedirCancelTests {
         await rig.finish(peer)
     }
 
+    @Test("R5: a cancel of what has ended and waits for its turn is answered at once, and its id is free")
+    func waitingForItsTurn() async throws {
+        let rig = try RedirRig(ScriptedBackend(always: .hold))
+        let peer = try await rig.connect()
+        peer.send(peer.wire.bulkIn(4, 512) + peer.wire.bulkIn(5, 512) + peer.wire.bulkIn(6, 512))
+        let held = await rig.held(3, afterCalls: 3)
+        held[1].complete(data: redirPattern(512))
+        peer.send(peer.wire.cancel(5))
+        #expect(await peer.next() == Self.cancelled)
+        peer.send(peer.wire.bulkIn(5, 512))
+        let again = await rig.held(4, afterCalls: 4)
+        for one in [again[3], held[2], held[0]] { one.complete(data: [1]) }
+        let heard = await peer.next(3)
+        #expect(
+            heard
+                == [4, 6, 5].map {
+                    .packet(Packet(kind: .bulk, id: $0, endpoint: 0x81, length: 1, data: [1]))
+                })
+        #expect(await peer.all() == [])
+        await rig.finish(peer)
+    }
+
     @Test("a cancel doesn't reach changes of settings")
     func notSettings() async throws {
         let rig = try RedirRig(

@@ -16,7 +16,7 @@ import Testing
 
     @Test func aRunningMachineIsStartedAndOneThatWaitsIsWhenItRuns() {
         #expect(told("running", []) == [.started])
-        #expect(told("prelaunch", ["RESUME"]) == [nil, .started])
+        #expect(told("prelaunch", ["RESUME"]) == [.stopped, .started])
         #expect(told("inmigrate", ["RESUME"]) == [nil, .started])
         #expect(told("paused", ["RESUME"]) == [.stopped, .started])
     }

@@ -68,12 +68,14 @@ extension ControlPlane {
         await cancelInFlight(inUse, operation: operation)
         operationLog.step(operation, "drained")
         do throws(Problem) {
-            try await unplug(attachments, release, operation: operation)
+            try await unplug(attachments, release, until: deadline, operation: operation)
         } catch {
             restore(attachments)
             throw error
         }
-        await giveBack(attachments, operation: operation)
+        // Those that their machine hasn't let go of it won't when it's asked again.
+        for attachment in attachments { attachment.redirect?.end() }
+        await giveBack(attachments, operation: operation, areUnplugged: true)
     }
 
     /// Takes back devices that nobody is to use any more, whatever is in flight.
@@ -159,19 +161,20 @@ extension ControlPlane {
     }
 
     /// Takes the devices out of the guest's directory, resets them and gives them back to the host.
-    func giveBack(_ attachments: [Attachment], operation: Int?) async {
+    /// - Parameter areUnplugged: the guests' machines were asked to let go of them.
+    func giveBack(_ attachments: [Attachment], operation: Int?, areUnplugged: Bool = false) async {
         await withTaskGroup(of: Void.self) { group in
             for attachment in attachments {
-                group.addTask { await self.giveBack(attachment, operation: operation) }
+                group.addTask { await self.giveBack(attachment, operation: operation, isUnplugged: areUnplugged) }
             }
         }
     }
 
-    private func giveBack(_ attachment: Attachment, operation: Int?) async {
+    private func giveBack(_ attachment: Attachment, operation: Int?, isUnplugged: Bool) async {
         let id = attachment.record.id
         // It still drains: no URB of a file that is open yet is admitted, also not after the reset.
         unpublish(attachment)
-        await cutOff(attachment)
+        if !isUnplugged { await cutOff(attachment) }
         if attachment.redirect != nil { freeNumber(of: attachment) }
         if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }

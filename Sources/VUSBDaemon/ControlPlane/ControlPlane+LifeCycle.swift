@@ -20,8 +20,9 @@ extension ControlPlane {
         guard let guest = guestRegistry[event.guest], guest.definition.connector == connector else { return }
         emit(.guestLife, guest: event.guest, detail: event.detail ?? event.kind.rawValue)
         machineGates[event.guest]?.open()
+        if let machine = event.kind.state { change(event.guest) { $0.machine = machine } }
         switch event.kind {
-        case .stopped: break
+        case .stopped: if guest.state == .waiting { Task { await self.bringBack(event.guest) } }
         // Not awaited: one guest's slow end must not keep the others' waiting. A guest that is being loaded for the
         // first time hears of its machine as well, and isn't to be loaded again where that fails.
         case .started, .resumed:
@@ -67,7 +68,11 @@ extension ControlPlane {
     /// Loads a guest that waits for its machine, if that runs.
     func bringBack(_ name: String) async {
         while let operation = busyOperation(of: name) { await ended(operation) }
-        guard isToReturn(name), await isUp(name), isToReturn(name), let guest = guestRegistry[name] else { return }
+        // A machine that is paused can be plugged into.
+        let isPausedEnough = guestRegistry[name]?.loadedMode == .redirect
+        guard isToReturn(name), await isUp(name, isPausedEnough: isPausedEnough), isToReturn(name),
+            let guest = guestRegistry[name]
+        else { return }
         let plan = LoadPlan(
             origin: .comeback, mode: guest.loadedMode ?? .files, isAuto: guest.isModeAuto, modulesBefore: guest.modules)
         _ = beginLoad(name, plan)
@@ -102,7 +107,9 @@ extension ControlPlane {
             return false
         }
         do {
-            switch try await connector.guests().first(where: { $0.name == name })?.state {
+            let state = try await connector.guests().first { $0.name == name }?.state
+            change(name) { $0.machine = state }
+            switch state {
             case .running, .unknown: return true
             case .stopped where isPausedEnough: return true
             case .stopped, .off, nil: return false
@@ -122,5 +129,17 @@ extension ControlPlane {
         if await isUp(name, isPausedEnough: isPausedEnough) { return true }
         _ = await ask(name, for: deadline - .now) { () async throws(USBError) in await gate.wait() }
         return await isUp(name, isPausedEnough: isPausedEnough)
+    }
+}
+
+extension VMMEvent.Kind {
+    /// How the machine is from then on; nil where that hasn't changed.
+    fileprivate var state: VMMGuest.State? {
+        switch self {
+        case .started, .resumed: .running
+        case .stopped: .stopped
+        case .off, .panicked: .off
+        case .reset: nil
+        }
     }
 }

@@ -47,19 +47,13 @@ extension ControlPlane {
             if count > 0 { operationLog.step(operation, "unplugged \(count) of an earlier vusbd's") }
             let controllers = try await controllers(of: name).get()
             try checkGoing(name, operation)
-            guard !controllers.isEmpty else { throw Self.noController(name) }
+            guard !controllers.isEmpty else { throw GuestController.missing(in: name) }
             operationLog.step(operation, "controllers: " + controllers.map(\.text).joined(separator: ", "))
         } catch let error as USBError {
             throw Problem(error, while: doing)
         } catch {
             throw (error as? Problem) ?? Problem(.failed, "\(doing): \(error)")
         }
-    }
-
-    private static func noController(_ name: String) -> USBError {
-        USBError(
-            .unsupported, "guest \(name) has no USB controller",
-            remedy: "add -device qemu-xhci,id=xhci to its command line")
     }
 
     // MARK: - Attach
@@ -145,12 +139,15 @@ extension ControlPlane {
         )
     }
 
-    /// The guests' machines let go of devices that are drained.
+    /// The guests' machines let go of devices that are drained. A machine needs no time for it, but where it hangs.
     /// - Throws: `busy` where one doesn't and nothing is to be cut.
-    func unplug(_ attachments: [Attachment], _ release: Release, operation: Int) async throws(Problem) {
+    func unplug(
+        _ attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
+    ) async throws(Problem) {
         guard attachments.contains(where: { $0.redirect != nil }) else { return }
         operationLog.step(operation, "unplugging")
-        for (attachment, failure) in await failures(unplugging: attachments) {
+        let limit = min(max(deadline - .now, tools.times.cutOff), tools.times.unplug)
+        for (attachment, failure) in await failures(unplugging: attachments, within: limit) {
             guard release.onDeadline == .cancel else {
                 throw Problem(
                     .busy, "guest \(attachment.guest) doesn't let go of \(attachment.record.id): \(failure.message)",
@@ -160,11 +157,13 @@ extension ControlPlane {
         }
     }
 
-    private func failures(unplugging attachments: [Attachment]) async -> [(Attachment, USBError)] {
+    private func failures(
+        unplugging attachments: [Attachment], within limit: Duration
+    ) async -> [(Attachment, USBError)] {
         await withTaskGroup(of: (Attachment, USBError)?.self) { group in
             for attachment in attachments {
                 group.addTask {
-                    await self.unplug(attachment, within: self.tools.times.unplug).map { (attachment, $0) }
+                    await self.unplug(attachment, within: limit).map { (attachment, $0) }
                 }
             }
             var failures: [(Attachment, USBError)] = []

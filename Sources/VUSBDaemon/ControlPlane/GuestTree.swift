@@ -2,6 +2,7 @@
 
 internal import VUSBCore
 internal import VUSBFileSystem
+internal import VUSBVMM
 
 /// What the control plane shows of itself under /vusb: `NodeTree`, or a test's record of it. None of its methods
 /// blocks or calls back; those that wait for a guest are `async` and bounded.
@@ -40,7 +41,8 @@ extension NodeTree: GuestTree {
             major: Attachment.major,
             minor: attachment.slot.minor,
             record: attachment.record,
-            device: attachment.device
+            device: attachment.device,
+            isServedElsewhere: attachment.mode != .files
         )
         attach(entry, to: attachment.guest)
     }

@@ -81,6 +81,8 @@ struct GuestEntry: Sendable {
     var isBound = false
     /// Its machine or process ended since it was last loaded: nobody waits for it or calls into it any more.
     var isGone = false
+    /// How its machine is, as its connector said last; nil while nothing is watched.
+    var machine: VMMGuest.State?
     /// It couldn't be asked anything during the unload that is under way.
     var silence: USBError?
     var numbers: GuestNumbers
@@ -136,6 +138,7 @@ struct GuestEntry: Sendable {
     mutating func noteUnloaded() {
         state = .unloaded
         process = nil
+        machine = nil
         loadedMode = nil
         keepsLoaded = false
         held = []
@@ -184,6 +187,7 @@ struct GuestEntry: Sendable {
             share: definition.specification.share,
             export: definition.isExported ? export : nil,
             channel: loadedMode == .module ? Self.info(channel ?? HCDChannelStatus(state: .closed)) : nil,
+            machine: machineText,
             state: state.info,
             reason: reason,
             owner: Int(definition.access.uid),
@@ -193,6 +197,15 @@ struct GuestEntry: Sendable {
             declaredBy: declaredBy.rawValue,
             attachments: attachments.map(\.info)
         )
+    }
+
+    private var machineText: String? {
+        switch machine {
+        case .running: "running"
+        case .stopped: "paused"
+        case .off: "off"
+        case .unknown, nil: nil
+        }
     }
 
     private var shownMode: GuestMode? {

@@ -17,13 +17,14 @@ struct Guests: AsyncParsableCommand {
 
     private static func text(_ guests: [GuestInfo]) -> String {
         var table = Table(
-            "GUEST", "CONNECTOR", "MODE", "STATE", "LOADED AS", "CHANNEL", "OWNER", "FILES", "HAS", "DECLARED BY")
+            "GUEST", "CONNECTOR", "MODE", "STATE", "LOADED AS", "MACHINE", "CHANNEL", "OWNER", "FILES", "HAS",
+            "DECLARED BY")
         for guest in guests {
             let held = guest.attachments.map(\.device).joined(separator: " ")
             let mode = guest.policy == "manual" ? guest.mode : "\(guest.mode), \(guest.policy)"
             table.add(
                 guest.name, guest.connector, mode, guest.state.rawValue, guest.loadedMode,
-                guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode, held,
+                guest.machine, guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode, held,
                 guest.declaredBy)
         }
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }

@@ -28,7 +28,7 @@ struct Status: AsyncParsableCommand {
         guard !common.json else {
             return try Output.json(Report(status: status, attached: attachments), lines: watch)
         }
-        let table = attachments.isEmpty ? "" : "\n\n" + Self.table(attachments)
+        let table = attachments.isEmpty ? "" : "\n\n" + Self.table(guests)
         let begin = watch && Output.isOnTerminal ? Output.home : ""
         Output.print(begin + Self.text(status) + table)
     }
@@ -65,13 +65,17 @@ struct Status: AsyncParsableCommand {
         return parts[first...].prefix(2).map { "\($0.0)\($0.1)" }.joined(separator: " ")
     }
 
-    private static func table(_ attachments: [AttachmentInfo]) -> String {
+    private static func table(_ guests: [GuestInfo]) -> String {
         var table = Table(
             "GUEST", "MODE", "PATH", "DEVICE", "STATE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
-        for item in attachments {
-            table.add(
-                item.guest, item.mode, item.path, item.device, item.state, String(item.urbsInFlight), String(item.urbs),
-                String(item.failedURBs), String(item.bytesIn), String(item.bytesOut))
+        for guest in guests {
+            // Nothing moves in a machine that's paused, whatever its connection is like.
+            let machine = guest.machine.flatMap { $0 == "running" ? nil : ", machine \($0)" } ?? ""
+            for item in guest.attachments {
+                table.add(
+                    item.guest, item.mode, item.path, item.device, item.state + machine, String(item.urbsInFlight),
+                    String(item.urbs), String(item.failedURBs), String(item.bytesIn), String(item.bytesOut))
+            }
         }
         return table.text
     }

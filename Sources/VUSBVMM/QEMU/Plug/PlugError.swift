@@ -8,20 +8,15 @@ struct PlugError {
     /// QEMU's id of the device.
     let device: String
 
-    /// A remedy for whatever a guest's controllers can't do.
-    private static let anotherController = "add -device qemu-xhci,id=xhci to its command line"
-
     // MARK: - Where to plug it in
 
     func noController(_ all: [QEMUController], for wish: PlugWish) -> USBError {
-        guard !all.isEmpty else {
-            return USBError(.unsupported, "guest \(guest) has no USB controller", remedy: Self.anotherController)
-        }
+        guard !all.isEmpty else { return GuestController.missing(in: guest) }
         let names = all.map { "\($0.kind.rawValue) (\(PlainText.line($0.bus)))" }.joined(separator: ", ")
         let kind = wish.wantsStreams ? "a device with streams" : "a device of \(wish.speed.rawValue) speed"
         return USBError(
             .unsupported, "guest \(guest) has no USB controller for \(kind), only \(names)",
-            remedy: Self.anotherController)
+            remedy: GuestController.remedy)
     }
 
     func allTaken(_ candidates: [QEMUController], for wish: PlugWish) -> USBError {
@@ -36,7 +31,7 @@ struct PlugError {
                 + buses.joined(separator: " and ") + " are taken",
             remedy: isGrowing
                 ? "detach a device, or give qemu-xhci more ports: p2=15,p3=15"
-                : "detach a device, or \(Self.anotherController)")
+                : "detach a device, or \(GuestController.remedy)")
     }
 
     // MARK: - What QEMU says

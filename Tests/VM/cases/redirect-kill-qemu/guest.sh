@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # kill -9 of QEMU while the guest writes to its disk: the host is clean within 2 seconds, and when the virtual machine
-# is back it gets its devices again without being asked for. Over a reboot it keeps them.
+# is back it gets its devices again without being asked for, before it runs. Over a reboot it keeps them.
 modprobe xhci_pci
 usb_drivers
 boots=$(host boots) || exit 1

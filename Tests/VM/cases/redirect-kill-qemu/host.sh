@@ -15,7 +15,10 @@ is_clean() {
 }
 sockets() { find "$work" -type s -name 'vm1-*'; }
 
-# The guest's power cord is pulled: nothing may be left here after 2 seconds. Then it is switched on again.
+has_both() { ctl guests --json | jq -e '.[0] | .state == "loaded" and .machine == "paused" and (.attachments | length) == 2'; }
+
+# The guest's power cord is pulled: nothing may be left here after 2 seconds. Then there is such a machine again, which
+# waits for its start (-S), and has its devices before that.
 step_kill_qemu() {
     kill -KILL "$qemu_pid"
     wait "$qemu_pid"
@@ -24,7 +27,9 @@ step_kill_qemu() {
         ((${EPOCHREALTIME/./} < end)) || { echo "not clean after 2 s: $(ctl guests --json)" >&2; return 1; }
         sleep 0.05
     done
+    qemu_base+=(-S)
     start_qemu
+    eventually 10 has_both && qmp cont || return
     # Who asked is no more.
     is_answered=yes
 }

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two machines: vusbd in this one takes its kernel's devices through libusb and redirects them over forwarded streams
-# into a second one's xHCI, whose kernel tests and uses them.
+# into a second one's xHCI, whose kernel tests and uses them: gadgets, and a super-speed disk with UAS, whose commands go
+# by bulk streams.
 . /vm/gadget.sh
 . /vm/two.sh
 
 if [ "$role" = second ]; then
-    modprobe -a xhci_pci usb_storage sd_mod usbtest
+    modprobe -a xhci_pci uas usb_storage sd_mod usbtest
     eventually 120 with_serial ZERO
     path=$(with_serial ZERO) || exit 1
     eventually 30 is_bound_to "$path" 0 usbtest
@@ -21,6 +22,17 @@ if [ "$role" = second ]; then
     is_away() { ! with_serial "$1"; }
     eventually 60 is_away DISK
     echo "SECOND sees the disk gone"
+    path=$(wait_device 46f4 0003) || exit 1
+    disk=$(wait_disk "$path") || exit 1
+    equal "its driver" "$(driver_of "$path" 0)" uas
+    # 16 streams, less the two that the driver keeps for itself.
+    equal "its commands at once" "$(cat "/sys/block/$disk/device/queue_depth")" 14
+    # Small commands, so that one read or write is more of them than there are streams.
+    echo 4 >"/sys/block/$disk/queue/max_sectors_kb"
+    echo "SECOND uas $(dd if="/dev/$disk" bs=1M iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1)"
+    head -c 1048576 /dev/urandom >/tmp/new
+    dd if=/tmp/new of="/dev/$disk" bs=1M seek=2 oflag=direct 2>/dev/null || fail "writing to the disk with UAS"
+    echo "SECOND uas-written $(sha256sum <"/dev/$disk" | cut -d' ' -f1)"
     exit 0
 fi
 
@@ -37,8 +49,8 @@ eventually 20 with_serial ZERO
 eventually 20 with_serial DISK
 start_for_second
 zero=$(with_serial ZERO) disk=$(with_serial DISK)
-wait_known "$zero"
-wait_known "$disk"
+uas=$(wait_device 46f4 0003) || exit 1
+for device in "$zero" "$disk" "$uas"; do wait_known "$device"; done
 
 lend_to_second 1 "$zero"
 host said 120 "SECOND has tested"
@@ -47,5 +59,9 @@ equal "the disk" "$(host said 60 'SECOND disk' | cut -d' ' -f3)" "$sum"
 host said 30 "SECOND has written"
 vusbctl detach "$disk" || fail "detach"
 host said 60 "SECOND sees the disk gone"
+lend_to_second 3 "$uas"
+equal "the disk with UAS" "$(host said 120 'SECOND uas' | cut -d' ' -f3)" "$(host image_sum)"
+uas_sum=$(host said 60 "SECOND uas-written" | cut -d' ' -f3)
 vusbctl unload second --cancel || fail "unload"
+equal "what was written with UAS" "$(host image_sum)" "$uas_sum"
 equal "what was written" "$(head -c 4096 /tmp/image | tr -d '\0' | wc -c)" 0
