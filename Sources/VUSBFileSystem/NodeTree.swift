@@ -36,8 +36,10 @@ package struct AttachmentEntry: Sendable {
     let path: String
     let busNumber: Int
     let deviceNumber: Int
-    let major: Int
+    /// usbfs's for this bus and device.
     let minor: Int
+    /// Of the character node that a front serves for it, once there is one.
+    var node: CharacterDeviceNumber?
     let record: DeviceRecord
     let device: VirtualDevice
 
@@ -45,16 +47,16 @@ package struct AttachmentEntry: Sendable {
         path: String,
         busNumber: Int,
         deviceNumber: Int,
-        major: Int = 189,
         minor: Int,
+        node: CharacterDeviceNumber? = nil,
         record: DeviceRecord,
         device: VirtualDevice
     ) {
         self.path = path
         self.busNumber = busNumber
         self.deviceNumber = deviceNumber
-        self.major = major
         self.minor = minor
+        self.node = node
         self.record = record
         self.device = device
     }
@@ -67,17 +69,24 @@ package struct AttachmentEntry: Sendable {
 package final class NodeTree: Sendable {
     struct Attachment: Sendable {
         let serial: UInt32
-        let entry: AttachmentEntry
+        var entry: AttachmentEntry
         let openFiles: OpenFileCount
 
-        var view: DeviceView {
-            DeviceView(
+        /// The only place that decides which numbers a node carries (SysfsView.md, M1 to M4).
+        func numbers(_ nodes: CharacterNodes) -> (major: Int, minor: Int)? {
+            if let node = entry.node { return (node.major, node.minor) }
+            return nodes == .pointers ? (CharacterNodes.usbfsMajor, entry.minor) : nil
+        }
+
+        func view(nodes: CharacterNodes) -> DeviceView {
+            let numbers = numbers(nodes)
+            return DeviceView(
                 record: entry.record,
                 configurationValue: entry.device.settings.configurationValue,
                 busNumber: entry.busNumber,
                 deviceNumber: entry.deviceNumber,
-                major: entry.major,
-                minor: entry.minor
+                major: numbers?.major,
+                minor: numbers?.minor
             )
         }
     }
@@ -113,15 +122,18 @@ package final class NodeTree: Sendable {
     }
 
     struct State: Sendable {
+        let characterNodes: CharacterNodes
         var hostDevices: [UInt32: HostDevice] = [:]
         var hostSerials: [DeviceID: UInt32] = [:]
         var guests: [UInt32: Guest] = [:]
         var guestSerials: [String: UInt32] = [:]
-        private var lastSerial: UInt32 = 0
+        private var lastSerial = NodeID.firstSerial - 1
+
+        init(characterNodes: CharacterNodes) { self.characterNodes = characterNodes }
 
         mutating func nextSerial() -> UInt32 {
             repeat {
-                lastSerial = lastSerial == NodeID.maximumSerial ? 1 : lastSerial + 1
+                lastSerial = lastSerial == NodeID.maximumSerial ? NodeID.firstSerial : lastSerial + 1
             } while isInUse(lastSerial)
             return lastSerial
         }
@@ -143,10 +155,15 @@ package final class NodeTree: Sendable {
         }
     }
 
-    let state = Mutex(State())
+    let state: Mutex<State>
     let channels = HCDChannels()
+    /// Also the mount's: `FileSystemFront` asks for it.
+    let characterNodes: CharacterNodes
 
-    package init() {}
+    package init(characterNodes: CharacterNodes = .pointers) {
+        self.characterNodes = characterNodes
+        state = Mutex(State(characterNodes: characterNodes))
+    }
 
     /// Adds the device, or replaces what is known of it.
     package func setHostDevice(_ entry: HostDeviceEntry) {
@@ -219,6 +236,16 @@ package final class NodeTree: Sendable {
             return state.guest(named: guest)?.channel
         }
         channel?.detach(path: path)
+    }
+
+    /// A front serves a character node for the attachment, or (nil) does no longer.
+    package func setNode(_ node: CharacterDeviceNumber?, path: String, of guest: String) {
+        state.withLock { state in
+            state.change(guest) { guest in
+                guard let found = guest.attachment(path: path[...]) else { return }
+                guest.attachments[found.serial]?.entry.node = node
+            }
+        }
     }
 
     /// Endpoint files of the attachment that are open now.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+
+/// The files of a device's directory, by their names.
+enum SysfsDeviceFile: UInt8, CaseIterable {
+    case uevent
+    case subsystem
+    case driver
+    case busnum
+    case devnum
+    case devpath
+    case dev
+    case speed
+    case version
+    case descriptors
+    case idVendor
+    case idProduct
+    case bcdDevice
+    case bDeviceClass
+    case bDeviceSubClass
+    case bDeviceProtocol
+    case bMaxPacketSize0
+    case bNumConfigurations
+    case bConfigurationValue
+    case bNumInterfaces
+    case bmAttributes
+    case bMaxPower
+    case configuration
+    case manufacturer
+    case product
+    case serial
+    case maxchild
+    case urbnum
+    case removable
+    case authorized
+    case avoid_reset_quirk
+    case ltm_capable
+    case quirks
+    case rx_lanes
+    case tx_lanes
+
+    var name: String { String(describing: self) }
+}
+
+extension SysfsDevice {
+    /// Nil where the device hasn't the file.
+    func node(_ file: SysfsDeviceFile) -> SysfsNode? {
+        switch file {
+        case .uevent: .properties(properties)
+        case .subsystem: .link(Self.up(from: path) + "bus/usb")
+        case .driver: .link(Self.up(from: path) + "bus/usb/drivers/usb")
+        case .devpath: .text(isRootHub ? "0" : String(name.drop { $0 != "-" }.dropFirst()))
+        case .descriptors: .file(descriptors.bytes, isBinary: true)
+        // Without a string: an empty file.
+        case .configuration: .file([])
+        case .maxchild: .text(String(isRootHub ? Self.ports : 0))
+        case .urbnum: .text(String(urbs))
+        case .removable: isRootHub ? nil : .text("removable")
+        case .authorized: .text("1")
+        case .avoid_reset_quirk: .text("0")
+        case .ltm_capable: .text("no")
+        case .quirks: .text("0x0")
+        case .rx_lanes, .tx_lanes: .text("1")
+        case .busnum, .devnum, .dev, .speed, .version, .idVendor, .idProduct, .bcdDevice, .bDeviceClass,
+            .bDeviceSubClass, .bDeviceProtocol, .bMaxPacketSize0, .bNumConfigurations, .bConfigurationValue,
+            .bNumInterfaces, .bmAttributes, .bMaxPower, .manufacturer, .product, .serial:
+            DeviceAttribute(name: file.name).flatMap { view.bytes(of: $0) }.map { .file($0) }
+        }
+    }
+
+    /// From a directory to /sys, as links begin.
+    static func up(from path: String) -> String {
+        String(repeating: "../", count: path.split(separator: "/").count)
+    }
+}
