@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Glibc
+package import VUSBCore
+
 /// Whether the kernel is to follow the tree's character nodes. It's settled once, for the tree and its mount alike:
 /// SysfsView.md has the cases.
 package enum CharacterNodes: Sendable, CaseIterable {
@@ -16,5 +19,16 @@ package enum CharacterNodes: Sendable, CaseIterable {
         case .pointers: "nodev"
         case .served: "dev"
         }
+    }
+
+    /// Whether the kernel has the number for a device of CUSE's, and so for none of the host's own. To be asked outside of
+    /// all mounts of ours.
+    package static let isServedByCUSE: @Sendable (CharacterDeviceNumber) -> Bool = { number in
+        var target = [CChar](repeating: 0, count: 4096)
+        // SAFETY: readlink writes at most as many bytes as the array has.
+        let count = unsafe readlink("/sys/dev/char/\(number)", &target, target.count)
+        guard count > 0 else { return false }
+        let path = String(decoding: target.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return path.contains("/devices/virtual/cuse/")
     }
 }

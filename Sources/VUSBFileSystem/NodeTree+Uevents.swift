@@ -8,14 +8,16 @@ extension NodeTree {
     /// To be asked for once the device is attached. Empty where it isn't, or the guest isn't published.
     package func arrival(path: String, of guest: String) -> [Uevent] {
         change(path: path, of: guest).flatMap { device in
-            [device.uevent(.add)] + device.interfaces.map { $0.uevent(.add) } + [device.uevent(.bind)]
+            [device.uevent(.add)] + device.interfaces.map { $0.uevent(.add) }
+                + device.interfaces.filter(\.isBound).map { $0.uevent(.bind) } + [device.uevent(.bind)]
         }
     }
 
     /// To be asked for while the device is still attached, and sent once it isn't any more.
     package func departure(path: String, of guest: String) -> [Uevent] {
         change(path: path, of: guest).reversed().flatMap { device in
-            device.interfaces.map { $0.uevent(.remove) } + [device.uevent(.unbind), device.uevent(.remove)]
+            device.interfaces.flatMap { ($0.isBound ? [$0.uevent(.unbind)] : []) + [$0.uevent(.remove)] }
+                + [device.uevent(.unbind), device.uevent(.remove)]
         }
     }
 
@@ -35,12 +37,21 @@ extension NodeTree {
 
 extension SysfsDevice {
     func uevent(_ action: Uevent.Action) -> Uevent {
-        Uevent(action, devicePath: "/" + path, subsystem: "usb", properties: properties)
+        Uevent(action, devicePath: "/" + path, properties: properties)
     }
 }
 
 extension SysfsInterface {
     func uevent(_ action: Uevent.Action) -> Uevent {
-        Uevent(action, devicePath: "/" + path, subsystem: "usb", properties: properties)
+        Uevent(action, devicePath: "/" + path, properties: properties)
+    }
+}
+
+extension Uevent {
+    /// The kernel says `add` before a driver is bound, `unbind` and `remove` when it no longer is.
+    fileprivate init(_ action: Action, devicePath: String, properties: [Property]) {
+        self.init(
+            action, devicePath: devicePath, subsystem: "usb",
+            properties: properties.filter { $0.key != "DRIVER" || action == .bind })
     }
 }

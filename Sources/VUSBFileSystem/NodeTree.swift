@@ -159,9 +159,16 @@ package final class NodeTree: Sendable {
     let channels = HCDChannels()
     /// Also the mount's: `FileSystemFront` asks for it.
     let characterNodes: CharacterNodes
+    private let isServed: @Sendable (CharacterDeviceNumber) -> Bool
 
-    package init(characterNodes: CharacterNodes = .pointers) {
+    /// - Parameter isServed: whether the kernel has the number for a device that is served by CUSE. Asked once for each
+    ///   number that the tree is told of; one that isn't counts as none.
+    package init(
+        characterNodes: CharacterNodes = .pointers,
+        isServed: @escaping @Sendable (CharacterDeviceNumber) -> Bool = CharacterNodes.isServedByCUSE
+    ) {
         self.characterNodes = characterNodes
+        self.isServed = isServed
         state = Mutex(State(characterNodes: characterNodes))
     }
 
@@ -216,7 +223,9 @@ package final class NodeTree: Sendable {
 
     /// The guest's module is told, where it has one.
     package func attach(_ entry: AttachmentEntry, to guest: String) {
-        let channel = state.withLock { state -> HCDChannel? in
+        var entry = entry
+        entry.node = entry.node.flatMap { isServed($0) ? $0 : nil }
+        let channel = state.withLock { [entry] state -> HCDChannel? in
             let serial = state.nextSerial()
             state.change(guest) {
                 $0.attachments[serial] = Attachment(serial: serial, entry: entry, openFiles: OpenFileCount())
@@ -238,13 +247,19 @@ package final class NodeTree: Sendable {
         channel?.detach(path: path)
     }
 
-    /// A front serves a character node for the attachment, or (nil) does no longer.
-    package func setNode(_ node: CharacterDeviceNumber?, path: String, of guest: String) {
-        state.withLock { state in
+    /// A front serves a character node for the attachment, or (nil) is about to do so no longer.
+    /// - Returns: whether that is so now: false where the attachment isn't there, or the number is none of CUSE's.
+    @discardableResult
+    package func setNode(_ node: CharacterDeviceNumber?, path: String, of guest: String) -> Bool {
+        if let node, !isServed(node) { return false }
+        return state.withLock { state in
+            var isThere = false
             state.change(guest) { guest in
                 guard let found = guest.attachment(path: path[...]) else { return }
                 guest.attachments[found.serial]?.entry.node = node
+                isThere = true
             }
+            return isThere
         }
     }
 

@@ -16,6 +16,9 @@ struct SysfsInterface: Sendable {
     /// Seen from /sys.
     var path: String { "\(device.path)/\(name)" }
 
+    /// Whether a driver has it. Nobody's has those of lent devices.
+    var isBound: Bool { device.isRootHub }
+
     var endpoints: [SysfsEndpoint] {
         setting.endpoints.map { SysfsEndpoint(descriptor: $0, speed: device.speed) }
     }
@@ -25,7 +28,7 @@ struct SysfsInterface: Sendable {
     }
 
     var properties: [Uevent.Property] {
-        let bound = device.isRootHub ? [Uevent.Property("DRIVER", "hub")] : []
+        let bound = isBound ? [Uevent.Property("DRIVER", "hub")] : []
         return [.init("DEVTYPE", "usb_interface")] + bound + [
             .init("PRODUCT", device.product),
             .init("TYPE", device.type),
@@ -58,7 +61,7 @@ struct SysfsInterface: Sendable {
         switch file {
         case .uevent: .properties(properties)
         case .subsystem: .link(SysfsDevice.up(from: path) + "bus/usb")
-        case .driver: device.isRootHub ? .link(SysfsDevice.up(from: path) + "bus/usb/drivers/hub") : nil
+        case .driver: isBound ? .link(SysfsDevice.up(from: path) + "bus/usb/drivers/hub") : nil
         case .bInterfaceNumber: .text(SysfsText.hex(setting.bInterfaceNumber.rawValue, digits: 2))
         case .bAlternateSetting: .text(SysfsText.pad(String(setting.bAlternateSetting)))
         case .bNumEndpoints: .text(SysfsText.hex(setting.endpoints.count, digits: 2))

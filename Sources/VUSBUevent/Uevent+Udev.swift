@@ -19,7 +19,7 @@ extension Uevent {
     ///
     /// - Parameters:
     ///   - sequenceNumber: not 0, which libudev refuses.
-    ///   - microseconds: when the device was seen first, of CLOCK_MONOTONIC: by it, it counts as initialised.
+    ///   - microseconds: now, of CLOCK_MONOTONIC; a device with such a time counts as initialised.
     package func udevBytes(sequenceNumber: UInt64, microseconds: UInt64) -> [UInt8] {
         let properties = Self.strings(
             allProperties.map { property in
