@@ -57,7 +57,7 @@ enum RootHub {
             speed: .high,
             descriptors: descriptors,
             manufacturer: "vusb",
-            product: "vusb Host Controller",
+            product: "vusb host controller",
             serial: guest
         )
     }

@@ -39,6 +39,8 @@ enum SysfsDeviceFile: UInt8, CaseIterable {
     case quirks
     case rx_lanes
     case tx_lanes
+    case authorized_default
+    case interface_authorized_default
 
     var name: String { String(describing: self) }
 }
@@ -56,10 +58,11 @@ extension SysfsDevice {
         case .configuration: .file([])
         case .maxchild: .text(String(isRootHub ? Self.ports : 0))
         case .urbnum: .text(String(urbs))
-        case .removable: isRootHub ? nil : .text("removable")
+        case .removable: .text(isRootHub ? "unknown" : "removable")
         case .authorized: .text("1")
         case .avoid_reset_quirk: .text("0")
         case .ltm_capable: .text("no")
+        case .authorized_default, .interface_authorized_default: isRootHub ? .text("1") : nil
         case .quirks: .text("0x0")
         case .rx_lanes, .tx_lanes: .text("1")
         case .busnum, .devnum, .dev, .speed, .version, .idVendor, .idProduct, .bcdDevice, .bDeviceClass,

@@ -26,7 +26,8 @@ struct SysfsEndpoint: Sendable {
 
     func node(_ file: SysfsEndpointFile) -> SysfsNode {
         switch file {
-        case .uevent: .properties([.init("DEVTYPE", "usb_endpoint")])
+        // Endpoints are of no subsystem, and nothing is said of them.
+        case .uevent: .file([])
         case .bEndpointAddress: .text(descriptor.bEndpointAddress.name)
         case .bLength: .text(SysfsText.hex(descriptor.bLength, digits: 2))
         case .bInterval: .text(SysfsText.hex(descriptor.bInterval, digits: 2))
