@@ -55,8 +55,6 @@ int CVUSBShims_uevent_send(int fd, unsigned int group, unsigned int id, const vo
 	control.header.cmsg_len = CMSG_LEN(sizeof(struct ucred));
 	memcpy(CMSG_DATA(&control.header), &sender, sizeof(sender));
 	while (sendmsg(fd, &message, 0) < 0) {
-		if (errno == ECONNREFUSED)
-			return 0;
 		if (errno != EINTR)
 			return -errno;
 	}

@@ -65,7 +65,8 @@ struct DeviceView: Sendable {
         case .bDeviceProtocol: SysfsText.hex(device.bDeviceProtocol, digits: 2)
         case .bMaxPacketSize0: String(device.bMaxPacketSize0)
         case .bNumConfigurations: String(device.bNumConfigurations)
-        case .version: SysfsText.pad(String(device.bcdUSB >> 8, radix: 16)) + "." + SysfsText.hex(device.bcdUSB & 0xff, digits: 2)
+        case .version:
+            SysfsText.pad(String(device.bcdUSB >> 8, radix: 16)) + "." + SysfsText.hex(device.bcdUSB & 0xff, digits: 2)
         case .speed: record.speed.sysfsName
         case .manufacturer: record.manufacturer
         case .product: record.product

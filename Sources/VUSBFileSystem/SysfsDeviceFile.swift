@@ -34,15 +34,25 @@ enum SysfsDeviceFile: UInt8, CaseIterable {
     case urbnum
     case removable
     case authorized
-    case avoid_reset_quirk
-    case ltm_capable
+    case avoidResetQuirk
+    case ltmCapable
     case quirks
-    case rx_lanes
-    case tx_lanes
-    case authorized_default
-    case interface_authorized_default
+    case rxLanes
+    case txLanes
+    case authorizedDefault
+    case interfaceAuthorizedDefault
 
-    var name: String { String(describing: self) }
+    var name: String {
+        switch self {
+        case .avoidResetQuirk: "avoid_reset_quirk"
+        case .ltmCapable: "ltm_capable"
+        case .rxLanes: "rx_lanes"
+        case .txLanes: "tx_lanes"
+        case .authorizedDefault: "authorized_default"
+        case .interfaceAuthorizedDefault: "interface_authorized_default"
+        default: String(describing: self)
+        }
+    }
 }
 
 extension SysfsDevice {
@@ -60,11 +70,11 @@ extension SysfsDevice {
         case .urbnum: .text(String(urbs))
         case .removable: .text(isRootHub ? "unknown" : "removable")
         case .authorized: .text("1")
-        case .avoid_reset_quirk: .text("0")
-        case .ltm_capable: .text("no")
-        case .authorized_default, .interface_authorized_default: isRootHub ? .text("1") : nil
+        case .avoidResetQuirk: .text("0")
+        case .ltmCapable: .text("no")
+        case .authorizedDefault, .interfaceAuthorizedDefault: isRootHub ? .text("1") : nil
         case .quirks: .text("0x0")
-        case .rx_lanes, .tx_lanes: .text("1")
+        case .rxLanes, .txLanes: .text("1")
         case .busnum, .devnum, .dev, .speed, .version, .idVendor, .idProduct, .bcdDevice, .bDeviceClass,
             .bDeviceSubClass, .bDeviceProtocol, .bMaxPacketSize0, .bNumConfigurations, .bConfigurationValue,
             .bNumInterfaces, .bmAttributes, .bMaxPower, .manufacturer, .product, .serial:

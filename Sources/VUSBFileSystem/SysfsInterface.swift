@@ -69,7 +69,7 @@ struct SysfsInterface: Sendable {
         case .bInterfaceSubClass: .text(SysfsText.hex(setting.bInterfaceSubClass, digits: 2))
         case .bInterfaceProtocol: .text(SysfsText.hex(setting.bInterfaceProtocol, digits: 2))
         case .modalias: .text(modalias)
-        case .supports_autosuspend, .authorized: .text("1")
+        case .supportsAutosuspend, .authorized: .text("1")
         }
     }
 }
@@ -86,8 +86,8 @@ enum SysfsInterfaceFile: UInt8, CaseIterable {
     case bInterfaceSubClass
     case bInterfaceProtocol
     case modalias
-    case supports_autosuspend
+    case supportsAutosuspend
     case authorized
 
-    var name: String { String(describing: self) }
+    var name: String { self == .supportsAutosuspend ? "supports_autosuspend" : String(describing: self) }
 }

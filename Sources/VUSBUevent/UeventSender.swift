@@ -75,7 +75,8 @@ package final class UeventSender: Sendable {
             if result == 0 {
                 result = CVUSBShims_uevent_answer(socket.descriptor, Self.answerMilliseconds)
             }
-            guard result == 0 else { return result }
+            // Before 4.18 it takes none.
+            guard result == 0 else { return result == -ECONNREFUSED ? -EOPNOTSUPP : result }
             let udev = event.udevBytes(
                 sequenceNumber: SequenceNumber.current(), microseconds: SequenceNumber.microseconds())
             return post(socket.descriptor, group: 2, udev)

@@ -12,7 +12,8 @@ int CVUSBShims_enter_network(int namespace_fd);
 int CVUSBShims_uevent_socket(void);
 
 /* Sends one message from user and group `id`: to the kernel (group 0, a netlink message with its header) or to all
- * who listen to the group. 0 or a negative errno; nobody listening is no error. */
+ * who listen to the group, be it nobody. 0 or a negative errno: ECONNREFUSED where the kernel takes no messages, which
+ * it's asked in both cases. */
 int CVUSBShims_uevent_send(int fd, unsigned int group, unsigned int id, const void *bytes, unsigned long count);
 
 /* Waits for the kernel's answer to a message with NLM_F_ACK, at most `milliseconds`: 0 or a negative errno. */
