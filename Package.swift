@@ -78,6 +78,7 @@ let package = Package(
         target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
         target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
+        target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
@@ -91,8 +92,8 @@ let package = Package(
         target(
             "VUSBDaemon",
             [
-                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBRedir", "VUSBVMM", "VUSBControl",
-                "CVUSBShims",
+                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBUevent", "VUSBRedir", "VUSBVMM",
+                "VUSBControl", "CVUSBShims",
                 logging, lifecycle, unixSignals, yams,
             ]
         ),
@@ -106,6 +107,7 @@ let package = Package(
         tests("VUSBHost", ["CLibUSB", logging]),
         tests("VUSBEmulation", []),
         tests("VUSBFileSystem", ["CFuse3", "CVUSBShims"]),
+        tests("VUSBUevent", ["CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),

@@ -77,10 +77,11 @@ VUSBCore
 VUSBEmulation   VUSBCore CVUSBShims
 VUSBHost        VUSBCore CLibUSB CVUSBShims
 VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
+VUSBUevent      VUSBCore CVUSBShims
 VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
-VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBRedir VUSBVMM VUSBControl CVUSBShims
+VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims
 VUSBTestSupport VUSBCore
 vusbd           VUSBDaemon
 vusbctl         VUSBControl

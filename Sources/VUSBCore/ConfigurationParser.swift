@@ -193,7 +193,8 @@ extension ConfigurationParser {
             bEndpointAddress: EndpointAddress(rawValue: address),
             bmAttributes: try raw.byte(3),
             wMaxPacketSize: try raw.word(4),
-            bInterval: try raw.byte(6)
+            bInterval: try raw.byte(6),
+            bLength: try raw.byte(0)
         )
         // Isochronous endpoints have 0 in the setting that uses no bandwidth (USB 2.0, 5.6.3).
         guard endpoint.maxPacketSize > 0 || endpoint.transferType == .isochronous else {

@@ -143,6 +143,8 @@ package struct InterfaceDescriptor: Sendable, Equatable {
 
 /// USB 2.0, table 9-13, and its SuperSpeed companion where it has one.
 package struct EndpointDescriptor: Sendable, Equatable {
+    /// Audio devices of the first version have 9.
+    package var bLength: UInt8
     package var bEndpointAddress: EndpointAddress
     package var bmAttributes: UInt8
     package var wMaxPacketSize: UInt16
@@ -154,8 +156,10 @@ package struct EndpointDescriptor: Sendable, Equatable {
         bmAttributes: UInt8,
         wMaxPacketSize: UInt16,
         bInterval: UInt8,
-        companion: EndpointCompanion? = nil
+        companion: EndpointCompanion? = nil,
+        bLength: UInt8 = 7
     ) {
+        self.bLength = bLength
         self.bEndpointAddress = bEndpointAddress
         self.bmAttributes = bmAttributes
         self.wMaxPacketSize = wMaxPacketSize

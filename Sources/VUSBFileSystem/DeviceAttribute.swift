@@ -57,15 +57,16 @@ struct DeviceView: Sendable {
     private func text(of attribute: DeviceAttribute) -> String? {
         let device = record.descriptors.device
         return switch attribute {
-        case .idVendor: Self.hex(device.idVendor, digits: 4)
-        case .idProduct: Self.hex(device.idProduct, digits: 4)
-        case .bcdDevice: Self.hex(device.bcdDevice, digits: 4)
-        case .bDeviceClass: Self.hex(device.bDeviceClass, digits: 2)
-        case .bDeviceSubClass: Self.hex(device.bDeviceSubClass, digits: 2)
-        case .bDeviceProtocol: Self.hex(device.bDeviceProtocol, digits: 2)
+        case .idVendor: SysfsText.hex(device.idVendor, digits: 4)
+        case .idProduct: SysfsText.hex(device.idProduct, digits: 4)
+        case .bcdDevice: SysfsText.hex(device.bcdDevice, digits: 4)
+        case .bDeviceClass: SysfsText.hex(device.bDeviceClass, digits: 2)
+        case .bDeviceSubClass: SysfsText.hex(device.bDeviceSubClass, digits: 2)
+        case .bDeviceProtocol: SysfsText.hex(device.bDeviceProtocol, digits: 2)
         case .bMaxPacketSize0: String(device.bMaxPacketSize0)
         case .bNumConfigurations: String(device.bNumConfigurations)
-        case .version: Self.pad(String(device.bcdUSB >> 8, radix: 16)) + "." + Self.hex(device.bcdUSB & 0xff, digits: 2)
+        case .version:
+            SysfsText.pad(String(device.bcdUSB >> 8, radix: 16)) + "." + SysfsText.hex(device.bcdUSB & 0xff, digits: 2)
         case .speed: record.speed.sysfsName
         case .manufacturer: record.manufacturer
         case .product: record.product
@@ -86,17 +87,10 @@ struct DeviceView: Sendable {
         guard let configuration = record.descriptors.configuration(value: configurationValue) else { return "" }
         return switch attribute {
         case .bConfigurationValue: String(configuration.bConfigurationValue)
-        case .bNumInterfaces: Self.pad(String(Set(configuration.interfaces.map(\.bInterfaceNumber)).count))
-        case .bmAttributes: Self.pad(String(configuration.bmAttributes, radix: 16))
+        case .bNumInterfaces: SysfsText.pad(String(Set(configuration.interfaces.map(\.bInterfaceNumber)).count))
+        case .bmAttributes: SysfsText.pad(String(configuration.bmAttributes, radix: 16))
         case .bMaxPower: "\(Int(configuration.bMaxPower) * (record.speed.isSuper ? 8 : 2))mA"
         default: nil
         }
     }
-
-    private static func hex(_ value: some BinaryInteger, digits: Int) -> String {
-        let text = String(value, radix: 16)
-        return String(repeating: "0", count: max(0, digits - text.count)) + text
-    }
-
-    private static func pad(_ text: String) -> String { text.count < 2 ? " " + text : text }
 }

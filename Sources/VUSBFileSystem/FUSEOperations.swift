@@ -23,6 +23,7 @@ func makeFUSEOperations() -> fuse_lowlevel_ops {
     unsafe operations.forget = fuseForget
     unsafe operations.getattr = fuseGetAttributes
     unsafe operations.setattr = fuseSetAttributes
+    unsafe operations.readlink = fuseReadLink
     unsafe operations.open = fuseOpen
     unsafe operations.read = fuseRead
     unsafe operations.write = fuseWrite
@@ -116,6 +117,10 @@ private func fuseGetAttributes(
     _ info: UnsafeMutablePointer<fuse_file_info>?
 ) {
     unsafe handle(request) { requests, reply in requests.getAttributes(reply, of: NodeID(rawValue: UInt64(node))) }
+}
+
+private func fuseReadLink(_ request: fuse_req_t?, _ node: fuse_ino_t) {
+    unsafe handle(request) { requests, reply in requests.readLink(reply, of: NodeID(rawValue: UInt64(node))) }
 }
 
 private func fuseSetAttributes(

@@ -83,6 +83,12 @@ struct FUSEReply: ~Copyable, @unchecked Sendable {
         discard self
     }
 
+    /// Where a symbolic link leads.
+    consuming func link(to target: String) {
+        unsafe sent(fuse_reply_readlink(request, target))
+        discard self
+    }
+
     /// - Returns: false where the opener went away meanwhile: no release will come for the handle.
     consuming func opened(handle: UInt64, flags: UInt32) -> Bool {
         let result = unsafe CFuse3_reply_open(request, handle, flags)

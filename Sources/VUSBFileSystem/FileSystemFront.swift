@@ -41,7 +41,8 @@ package final class FileSystemFront: Sendable {
     private let logger: Logger
     private let state = Mutex(State())
 
-    /// Mounts; a mount that a killed daemon left at the mount point is cleared first.
+    /// Mounts, with `dev` only where `tree` has its character nodes served; a mount that a killed daemon left at the mount
+    /// point is cleared first.
     ///
     /// - Throws: what is missing or in the way, with the remedy.
     package init(options: Options, tree: NodeTree, logger: Logger) throws(USBError) {
@@ -49,7 +50,7 @@ package final class FileSystemFront: Sendable {
         self.logger = logger
         requests = FileSystemRequests(tree: tree)
         try MountPoint.prepare(options.mountPoint, logger: logger)
-        session = try SessionHandle(mountPoint: options.mountPoint)
+        session = try SessionHandle(mountPoint: options.mountPoint, characterNodes: tree.characterNodes)
     }
 
     /// Starts the reader threads. Called once. Fewer than asked for serve as well, only one must be had.

@@ -25,6 +25,11 @@ final class FileSystemRequests: Sendable {
         reply.attributes(attributes)
     }
 
+    func readLink(_ reply: consuming FUSEReply, of node: NodeID) {
+        guard let target = tree.linkTarget(of: node) else { return reply.error(ENOENT) }
+        reply.link(to: target)
+    }
+
     /// Owner, mode and size are the daemon's to say; a truncation, as `>` in a shell does it, means nothing here.
     func setAttributes(_ reply: consuming FUSEReply, of node: NodeID, changing bits: Int32) {
         let harmless =

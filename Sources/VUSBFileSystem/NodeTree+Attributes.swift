@@ -37,9 +37,9 @@ extension NodeTree.State {
             DeviceAttribute(rawValue: node.parameter).flatMap { hostDevices[node.device]?.view.bytes(of: $0) }
         case .deviceAttribute:
             DeviceAttribute(rawValue: node.parameter).flatMap {
-                guests[node.owner]?.attachments[node.device]?.view.bytes(of: $0)
+                guests[node.owner]?.attachments[node.device]?.view(nodes: characterNodes).bytes(of: $0)
             }
-        default: nil
+        default: sysfsContent(of: node)
         }
     }
 
@@ -56,6 +56,9 @@ extension NodeTree.State {
             .guestDevices,
             .deviceNode, .device, .deviceAttribute, .endpoints, .endpoint:
             guests[node.owner].flatMap { guestAttributes(of: node, $0) }
+        case .sysfs, .sysfsDeviceLink, .sysfsInterfaceLink, .sysfsNumberLink, .sysfsControllerFile, .sysfsDevice,
+            .sysfsDeviceFile, .sysfsInterface, .sysfsEndpoint, .sysfsInterfaceFile, .sysfsEndpointFile:
+            sysfsAttributes(of: node)
         }
     }
 
@@ -78,9 +81,11 @@ extension NodeTree.State {
         guard let attachment = guest.attachments[node.device] else { return nil }
         switch node.kind {
         case .deviceNode:
-            var result = Self.node(node, S_IFCHR | mode_t(access.fileMode), owner: access)
-            result.st_rdev = Self.deviceNumber(major: attachment.entry.major, minor: attachment.entry.minor)
-            return result
+            return attachment.numbers(characterNodes).map { numbers in
+                var result = Self.node(node, S_IFCHR | mode_t(access.fileMode), owner: access)
+                result.st_rdev = Self.deviceNumber(major: numbers.major, minor: numbers.minor)
+                return result
+            }
         case .deviceAttribute:
             return content(of: node).map {
                 Self.node(node, S_IFREG | reading, owner: access, size: Self.attributeSize($0, node))
@@ -112,7 +117,7 @@ extension NodeTree.State {
         return now
     }()
 
-    private static func node(_ id: NodeID, _ mode: mode_t, owner: GuestAccess?, size: Int = 0) -> stat {
+    static func node(_ id: NodeID, _ mode: mode_t, owner: GuestAccess?, size: Int = 0) -> stat {
         var result = stat()
         result.st_ino = UInt(id.rawValue)
         result.st_mode = mode
@@ -133,7 +138,7 @@ extension NodeTree.State {
     }
 
     /// Who may read a directory may search it.
-    private static func searchable(_ bits: mode_t) -> mode_t { bits | bits >> 2 }
+    static func searchable(_ bits: mode_t) -> mode_t { bits | bits >> 2 }
 
     /// glibc's makedev, a macro that Swift can't import.
     private static func deviceNumber(major: Int, minor: Int) -> dev_t {

@@ -35,12 +35,15 @@ extension NodeTree.State {
             guests[directory.owner]?.attachments[directory.device].map { Self.endpointEntries($0, directory) }
         case .device:
             guests[directory.owner]?.attachments[directory.device].map { attachment in
-                Self.attributeEntries(attachment.view, directory, .deviceAttribute)
+                Self.attributeEntries(attachment.view(nodes: characterNodes), directory, .deviceAttribute)
                     + [.directory("ep", directory.sibling(.endpoints))]
             }
         case .guest, .guestDev, .guestDevBus, .guestUSB, .guestBus, .guestDevices:
             guests[directory.owner].flatMap { guestEntries(of: directory, $0) }
-        case .none, .hostAttribute, .guestState, .guestEvents, .guestChannel, .deviceNode, .deviceAttribute, .endpoint:
+        case .sysfs, .sysfsDevice, .sysfsInterface, .sysfsEndpoint: sysfsEntries(of: directory)
+        case .none, .hostAttribute, .guestState, .guestEvents, .guestChannel, .deviceNode, .deviceAttribute, .endpoint,
+            .sysfsDeviceLink, .sysfsInterfaceLink, .sysfsNumberLink, .sysfsControllerFile, .sysfsDeviceFile,
+            .sysfsInterfaceFile, .sysfsEndpointFile:
             nil
         }
     }
@@ -54,12 +57,14 @@ extension NodeTree.State {
         case .guestUSB:
             Set(guest.attachments.values.map(\.entry.busNumber)).map { bus in
                 .directory(
-                    Self.threeDigits(bus), directory.sibling(.guestBus, parameter: UInt8(truncatingIfNeeded: bus)))
+                    SysfsText.threeDigits(bus), directory.sibling(.guestBus, parameter: UInt8(truncatingIfNeeded: bus)))
             }
         case .guestBus:
-            guest.attachments.values.filter { $0.entry.busNumber == Int(directory.parameter) }.map { attachment in
+            guest.attachments.values.filter {
+                $0.entry.busNumber == Int(directory.parameter) && $0.numbers(characterNodes) != nil
+            }.map { attachment in
                 DirectoryEntry(
-                    name: Self.threeDigits(attachment.entry.deviceNumber),
+                    name: SysfsText.threeDigits(attachment.entry.deviceNumber),
                     inode: NodeID(.deviceNode, owner: guest.serial, device: attachment.serial),
                     kind: S_IFCHR
                 )
@@ -80,6 +85,7 @@ extension NodeTree.State {
         guard guest.isPublished else { return always }
         return always + [
             .directory("dev", directory.sibling(.guestDev)), .directory("devices", directory.sibling(.guestDevices)),
+            .directory("sys", directory.sibling(.sysfs, parameter: SysfsDirectory.top.rawValue)),
         ]
     }
 
@@ -97,20 +103,18 @@ extension NodeTree.State {
         let addresses = [EndpointAddress.control] + attachment.entry.device.settings.endpoints.map(\.bEndpointAddress)
         return addresses.map { .file($0.name, directory.sibling(.endpoint, parameter: $0.rawValue)) }
     }
-
-    /// As the kernel names buses and devices in /dev/bus/usb.
-    private static func threeDigits(_ number: Int) -> String {
-        let text = String(number)
-        return String(repeating: "0", count: max(0, 3 - text.count)) + text
-    }
 }
 
 extension DirectoryEntry {
-    fileprivate static func directory(_ name: String, _ inode: NodeID) -> DirectoryEntry {
+    static func directory(_ name: String, _ inode: NodeID) -> DirectoryEntry {
         DirectoryEntry(name: name, inode: inode, kind: S_IFDIR)
     }
 
-    fileprivate static func file(_ name: String, _ inode: NodeID) -> DirectoryEntry {
+    static func file(_ name: String, _ inode: NodeID) -> DirectoryEntry {
         DirectoryEntry(name: name, inode: inode, kind: S_IFREG)
+    }
+
+    static func link(_ name: String, _ inode: NodeID) -> DirectoryEntry {
+        DirectoryEntry(name: name, inode: inode, kind: S_IFLNK)
     }
 }

@@ -36,8 +36,10 @@ package struct AttachmentEntry: Sendable {
     let path: String
     let busNumber: Int
     let deviceNumber: Int
-    let major: Int
+    /// usbfs's for this bus and device.
     let minor: Int
+    /// Of the character node that a front serves for it, once there is one.
+    var node: CharacterDeviceNumber?
     let record: DeviceRecord
     let device: VirtualDevice
     /// The guest's own kernel has the device, by another front: its endpoint files can't be opened.
@@ -47,8 +49,8 @@ package struct AttachmentEntry: Sendable {
         path: String,
         busNumber: Int,
         deviceNumber: Int,
-        major: Int = 189,
         minor: Int,
+        node: CharacterDeviceNumber? = nil,
         record: DeviceRecord,
         device: VirtualDevice,
         isServedElsewhere: Bool = false
@@ -56,8 +58,8 @@ package struct AttachmentEntry: Sendable {
         self.path = path
         self.busNumber = busNumber
         self.deviceNumber = deviceNumber
-        self.major = major
         self.minor = minor
+        self.node = node
         self.record = record
         self.device = device
         self.isServedElsewhere = isServedElsewhere
@@ -71,17 +73,24 @@ package struct AttachmentEntry: Sendable {
 package final class NodeTree: Sendable {
     struct Attachment: Sendable {
         let serial: UInt32
-        let entry: AttachmentEntry
+        var entry: AttachmentEntry
         let openFiles: OpenFileCount
 
-        var view: DeviceView {
-            DeviceView(
+        /// The only place that decides which numbers a node carries (SysfsView.md, M1 to M4).
+        func numbers(_ nodes: CharacterNodes) -> (major: Int, minor: Int)? {
+            if let node = entry.node { return (node.major, node.minor) }
+            return nodes == .pointers ? (CharacterNodes.usbfsMajor, entry.minor) : nil
+        }
+
+        func view(nodes: CharacterNodes) -> DeviceView {
+            let numbers = numbers(nodes)
+            return DeviceView(
                 record: entry.record,
                 configurationValue: entry.device.settings.configurationValue,
                 busNumber: entry.busNumber,
                 deviceNumber: entry.deviceNumber,
-                major: entry.major,
-                minor: entry.minor
+                major: numbers?.major,
+                minor: numbers?.minor
             )
         }
     }
@@ -117,15 +126,18 @@ package final class NodeTree: Sendable {
     }
 
     struct State: Sendable {
+        let characterNodes: CharacterNodes
         var hostDevices: [UInt32: HostDevice] = [:]
         var hostSerials: [DeviceID: UInt32] = [:]
         var guests: [UInt32: Guest] = [:]
         var guestSerials: [String: UInt32] = [:]
-        private var lastSerial: UInt32 = 0
+        private var lastSerial = NodeID.firstSerial - 1
+
+        init(characterNodes: CharacterNodes) { self.characterNodes = characterNodes }
 
         mutating func nextSerial() -> UInt32 {
             repeat {
-                lastSerial = lastSerial == NodeID.maximumSerial ? 1 : lastSerial + 1
+                lastSerial = lastSerial == NodeID.maximumSerial ? NodeID.firstSerial : lastSerial + 1
             } while isInUse(lastSerial)
             return lastSerial
         }
@@ -147,10 +159,22 @@ package final class NodeTree: Sendable {
         }
     }
 
-    let state = Mutex(State())
+    let state: Mutex<State>
     let channels = HCDChannels()
+    /// Also the mount's: `FileSystemFront` asks for it.
+    let characterNodes: CharacterNodes
+    private let isServed: @Sendable (CharacterDeviceNumber) -> Bool
 
-    package init() {}
+    /// - Parameter isServed: whether the kernel has the number for a device that is served by CUSE. Asked once for each
+    ///   number that the tree is told of; one that isn't counts as none.
+    package init(
+        characterNodes: CharacterNodes = .pointers,
+        isServed: @escaping @Sendable (CharacterDeviceNumber) -> Bool = CharacterNodes.isServedByCUSE
+    ) {
+        self.characterNodes = characterNodes
+        self.isServed = isServed
+        state = Mutex(State(characterNodes: characterNodes))
+    }
 
     /// Adds the device, or replaces what is known of it.
     package func setHostDevice(_ entry: HostDeviceEntry) {
@@ -203,7 +227,9 @@ package final class NodeTree: Sendable {
 
     /// The guest's module is told, where it has one.
     package func attach(_ entry: AttachmentEntry, to guest: String) {
-        let channel = state.withLock { state -> HCDChannel? in
+        var entry = entry
+        entry.node = entry.node.flatMap { isServed($0) ? $0 : nil }
+        let channel = state.withLock { [entry] state -> HCDChannel? in
             let serial = state.nextSerial()
             state.change(guest) {
                 $0.attachments[serial] = Attachment(serial: serial, entry: entry, openFiles: OpenFileCount())
@@ -223,6 +249,22 @@ package final class NodeTree: Sendable {
             return state.guest(named: guest)?.channel
         }
         channel?.detach(path: path)
+    }
+
+    /// A front serves a character node for the attachment, or (nil) is about to do so no longer.
+    /// - Returns: whether that is so now: false where the attachment isn't there, or the number is none of CUSE's.
+    @discardableResult
+    package func setNode(_ node: CharacterDeviceNumber?, path: String, of guest: String) -> Bool {
+        if let node, !isServed(node) { return false }
+        return state.withLock { state in
+            var isThere = false
+            state.change(guest) { guest in
+                guard let found = guest.attachment(path: path[...]) else { return }
+                guest.attachments[found.serial]?.entry.node = node
+                isThere = true
+            }
+            return isThere
+        }
     }
 
     /// Endpoint files of the attachment that are open now.

@@ -12,9 +12,9 @@ final class SessionHandle: @unchecked Sendable {
     private let file: Int32
     private let mountPoint: String
 
-    init(mountPoint: String) throws(USBError) {
+    init(mountPoint: String, characterNodes: CharacterNodes) throws(USBError) {
         self.mountPoint = mountPoint
-        unsafe session = try Self.makeSession()
+        unsafe session = try Self.makeSession(options: Self.mountOptions(characterNodes))
         guard unsafe fuse_session_mount(session, mountPoint) == 0 else {
             let reason = errorText(errno)
             unsafe fuse_session_destroy(session)
@@ -27,8 +27,13 @@ final class SessionHandle: @unchecked Sendable {
         file = unsafe fuse_session_fd(session)
     }
 
-    private static func makeSession() throws(USBError) -> OpaquePointer {
-        let options = "allow_other,default_permissions,nodev,nosuid,noexec,fsname=vusb,subtype=vusb"
+    /// The kernel asks nobody else whether a node may be opened: what the tree's nodes carry and whether the mount lets
+    /// them be followed come from one value.
+    static func mountOptions(_ characterNodes: CharacterNodes) -> String {
+        "allow_other,default_permissions,\(characterNodes.mountOption),nosuid,noexec,fsname=vusb,subtype=vusb"
+    }
+
+    private static func makeSession(options: String) throws(USBError) -> OpaquePointer {
         var arguments = unsafe ["vusbd", "-o", options].map { (text: String) -> UnsafeMutablePointer<CChar>? in
             unsafe strdup(text)
         }

@@ -40,7 +40,7 @@ attempt("read out", lambda: opened(ep + "01", os.O_RDONLY))
 attempt("write out", lambda: opened(ep + "01", os.O_WRONLY))
 attempt("control", lambda: opened(ep + "00", os.O_RDWR))
 attempt("events", lambda: opened(guest + "/events", os.O_RDONLY))
-attempt("node", lambda: opened(guest + "/dev/bus/usb/001/001", os.O_RDWR))
+attempt("node", lambda: opened(guest + "/dev/bus/usb/001/002", os.O_RDWR))
 attempt("use", use)
 attempt("host", lambda: os.listdir(guest + "/../../devices"))
 attempt("host device", lambda: os.stat(guest + "/../../devices/emu-serial"))
@@ -98,7 +98,7 @@ class Permissions(SharedDaemon):
         endpoints = directory / "devices" / "1-1" / "ep"
         expected = {
             directory: 0o550, directory / "state": 0o440, endpoints / "00": 0o660, endpoints / "81": 0o440,
-            endpoints / "01": 0o220, directory / "dev/bus/usb/001/001": 0o660,
+            endpoints / "01": 0o220, directory / "dev/bus/usb/001/002": 0o660,
         }
         for path, mode in expected.items():
             found = path.stat()

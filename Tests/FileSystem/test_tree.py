@@ -24,7 +24,7 @@ class Tree(SharedDaemon):
         self.assertIn("web1", os.listdir(self.vusbd.mount / "guests"))
 
     def test_loaded_guest_has_its_device(self):
-        self.assertEqual(set(os.listdir(self.vusbd.guest("web1"))), {"state", "events", "dev", "devices"})
+        self.assertEqual(set(os.listdir(self.vusbd.guest("web1"))), {"state", "events", "dev", "devices", "sys"})
         self.assertEqual(os.listdir(self.vusbd.guest("web1", "devices")), ["1-1"])
         self.assertEqual(set(os.listdir(self.vusbd.guest("web1", "devices", "1-1", "ep"))), {"00", "81", "02"})
 
@@ -34,7 +34,7 @@ class Tree(SharedDaemon):
             "idVendor": "0525\n", "idProduct": "a4a0\n", "bDeviceClass": "ff\n", "bDeviceSubClass": "00\n",
             "bDeviceProtocol": "00\n", "bMaxPacketSize0": "64\n", "bNumConfigurations": "1\n",
             "bConfigurationValue": "1\n", "bNumInterfaces": " 1\n", "bMaxPower": "2mA\n", "version": " 2.00\n",
-            "speed": "480\n", "serial": "ABC123\n", "busnum": "1\n", "devnum": "1\n", "dev": "189:0\n",
+            "speed": "480\n", "serial": "ABC123\n", "busnum": "1\n", "devnum": "2\n", "dev": "189:1\n",
         }
         for name, text in expected.items():
             self.assertEqual(self.read("devices", "1-1", name), text, name)
@@ -82,7 +82,7 @@ class Tree(SharedDaemon):
         ):
             with self.assertRaises(PermissionError):
                 call()
-        self.assertEqual(set(os.listdir(directory)), {"state", "events", "dev", "devices"})
+        self.assertEqual(set(os.listdir(directory)), {"state", "events", "dev", "devices", "sys"})
 
     def test_what_is_not_there(self):
         for name in ("nothing", "1-2", "x" * 255, "\xff", "1-1 "):
@@ -93,11 +93,11 @@ class Tree(SharedDaemon):
         self.assertErrno(errno.ENOENT, os.stat, self.vusbd.endpoint("web1", "83"))
 
     def test_character_node_carries_the_number_and_cannot_be_opened(self):
-        node = self.vusbd.guest("web1", "dev", "bus", "usb", "001", "001")
+        node = self.vusbd.guest("web1", "dev", "bus", "usb", "001", "002")
         found = node.stat()
         self.assertTrue(stat.S_ISCHR(found.st_mode))
-        self.assertEqual((os.major(found.st_rdev), os.minor(found.st_rdev)), (189, 0))
-        # The mount is nodev: else this would be the host's own device 001/001.
+        self.assertEqual((os.major(found.st_rdev), os.minor(found.st_rdev)), (189, 1))
+        # The mount is nodev: else this would be the host's own device 001/002.
         self.assertErrno(errno.EACCES, os.open, node, os.O_RDWR)
 
     def test_mount_lets_nothing_in(self):
@@ -204,10 +204,10 @@ class Changes(SharedDaemon):
         for device in ids:
             self.vusbd.attach(device, "many")
         names = os.listdir(self.vusbd.guest("many", "devices"))
-        self.assertEqual(set(names), {f"1-{n}" for n in range(1, 128)} | {f"2-{n}" for n in range(1, 74)})
-        self.assertEqual(len(os.listdir(self.vusbd.guest("many", "dev", "bus", "usb", "001"))), 127)
-        node = self.vusbd.guest("many", "dev", "bus", "usb", "002", "073").stat()
-        self.assertEqual(os.minor(node.st_rdev), 128 + 72)
+        self.assertEqual(set(names), {f"1-{n}" for n in range(1, 127)} | {f"2-{n}" for n in range(1, 75)})
+        self.assertEqual(len(os.listdir(self.vusbd.guest("many", "dev", "bus", "usb", "001"))), 126)
+        node = self.vusbd.guest("many", "dev", "bus", "usb", "002", "075").stat()
+        self.assertEqual(os.minor(node.st_rdev), 128 + 74)
         self.vusbd.unload("many")
         self.vusbd.ctl("DELETE", "/v1/guests/many")
         for device in ids:

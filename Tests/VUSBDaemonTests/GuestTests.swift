@@ -94,9 +94,9 @@ import VUSBCore
         var numbers = GuestNumbers()
         #expect(GuestSlot(index: GuestSlot.count) == nil)
         #expect(GuestSlot(index: -1) == nil)
-        #expect(GuestSlot(busNumber: 2, deviceNumber: 1)?.index == 127)
-        #expect(GuestSlot(busNumber: 0, deviceNumber: 1) == nil)
-        #expect(GuestSlot(busNumber: 1, deviceNumber: 128) == nil)
+        #expect(GuestSlot(busNumber: 2, port: 1)?.index == 126)
+        #expect(GuestSlot(busNumber: 0, port: 1) == nil)
+        #expect(GuestSlot(busNumber: 1, port: 127) == nil)
         for number in 0..<600 { _ = numbers.allot(for: identity("1-\(number)", nil)) }
         #expect(numbers.memories.count == GuestNumbers.memoryLimit)
         #expect(Set(numbers.memories.map(\.slot)).count == GuestNumbers.memoryLimit)

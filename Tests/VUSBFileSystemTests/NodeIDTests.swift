@@ -35,10 +35,25 @@ struct NodeIDTests {
         #expect(node == NodeID(.endpoint, owner: 7, device: 9, parameter: 0x81))
     }
 
+    @Test("of files of interfaces and endpoints say which file and of which one", arguments: 0..<32 as Range<UInt8>)
+    func files(file: UInt8) {
+        for kind: NodeID.Kind in [.sysfsInterfaceFile, .sysfsEndpointFile] {
+            let node = NodeID(.sysfsInterface, owner: 7, device: 9, parameter: 0x85).file(kind, file)
+            #expect(node.kind == kind && node.file == file)
+            #expect(node.owner == 7 && node.device == 9 && node.parameter == 0x85)
+        }
+    }
+
+    @Test("have room for all files that there are")
+    func fileCounts() {
+        #expect(SysfsInterfaceFile.allCases.count <= 32 && SysfsEndpointFile.allCases.count <= 32)
+    }
+
     @Test("of different nodes differ")
     func distinct() throws {
         let rig = try TreeRig()
         rig.attach()
+        rig.attach(path: "2-1", bus: 2)
         var seen: Set<NodeID> = []
         var rest = [NodeID.root]
         while let directory = rest.popLast() {
@@ -47,6 +62,6 @@ struct NodeIDTests {
                 rest.append(entry.inode)
             }
         }
-        #expect(seen.count > 50)
+        #expect(seen.count > 300)
     }
 }

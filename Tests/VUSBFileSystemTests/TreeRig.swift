@@ -5,18 +5,24 @@ import VUSBTestSupport
 
 @testable import VUSBFileSystem
 
-/// A tree with one host device, `emu-zero`, which guest `web1` holds as `1-1`, minor 0.
+/// A tree with one host device, `emu-zero`, which guest `web1` holds as `1-1`, minor 1.
 struct TreeRig {
-    let tree = NodeTree()
+    let tree: NodeTree
     let backend = ScriptedBackend(always: .complete())
     let record: DeviceRecord
 
-    init() throws {
+    /// - Parameter isServed: nobody serves nodes here, so that all numbers count but where a test says otherwise.
+    init(
+        characterNodes: CharacterNodes = .pointers,
+        descriptors: Descriptors? = nil,
+        isServed: @escaping @Sendable (CharacterDeviceNumber) -> Bool = { _ in true }
+    ) throws {
+        tree = NodeTree(characterNodes: characterNodes, isServed: isServed)
         record = DeviceRecord(
             id: DeviceID("emu-zero"),
             source: "emulation",
             speed: .high,
-            descriptors: try SampleDevice.zero(),
+            descriptors: try descriptors ?? SampleDevice.zero(),
             product: "Gadget Zero",
             serial: "0123"
         )
@@ -28,8 +34,9 @@ struct TreeRig {
     func attach(
         path: String = "1-1",
         bus: Int = 1,
-        device number: Int = 1,
+        device number: Int = 2,
         to guest: String = "web1",
+        node: CharacterDeviceNumber? = nil,
         backend: ScriptedBackend? = nil
     ) -> VirtualDevice {
         let device = SampleDevice.attach(backend ?? self.backend, descriptors: record.descriptors)
@@ -38,6 +45,7 @@ struct TreeRig {
             busNumber: bus,
             deviceNumber: number,
             minor: (bus - 1) * 128 + number - 1,
+            node: node,
             record: record,
             device: device
         )

@@ -6,3 +6,4 @@
 #include "CVUSBShimsFile.h"
 #include "CVUSBShimsChannel.h"
 #include "CVUSBShimsModule.h"
+#include "CVUSBShimsUevent.h"

@@ -38,7 +38,6 @@ extension NodeTree: GuestTree {
             path: attachment.path,
             busNumber: attachment.slot.busNumber,
             deviceNumber: attachment.slot.deviceNumber,
-            major: Attachment.major,
             minor: attachment.slot.minor,
             record: attachment.record,
             device: attachment.device,

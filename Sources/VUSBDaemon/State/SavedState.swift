@@ -27,6 +27,8 @@ struct SavedState: Codable, Sendable, Equatable {
         var device: DeviceIdentity
         var busNumber: Int
         var deviceNumber: Int
+        /// Absent in files that were written when it was the same as the device number.
+        var port: Int?
     }
 
     var guests: [GuestSpec] = []
@@ -60,7 +62,8 @@ struct SavedState: Codable, Sendable, Equatable {
                     guest: entry.definition.name,
                     device: memory.device,
                     busNumber: memory.slot.busNumber,
-                    deviceNumber: memory.slot.deviceNumber
+                    deviceNumber: memory.slot.deviceNumber,
+                    port: memory.slot.port
                 )
             }
         }
@@ -70,7 +73,8 @@ struct SavedState: Codable, Sendable, Equatable {
     var memories: [String: [GuestNumbers.Memory]] {
         var memories: [String: [GuestNumbers.Memory]] = [:]
         for number in numbers {
-            guard let slot = GuestSlot(busNumber: number.busNumber, deviceNumber: number.deviceNumber) else { continue }
+            let port = number.port ?? number.deviceNumber
+            guard let slot = GuestSlot(busNumber: number.busNumber, port: port) else { continue }
             memories[number.guest, default: []].append(GuestNumbers.Memory(device: number.device, slot: slot))
         }
         return memories
