@@ -2,6 +2,7 @@
 #pragma once
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
+#include <cuse_lowlevel.h>
 #include <linux/fuse.h>
 
 /*

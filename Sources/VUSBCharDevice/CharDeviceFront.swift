@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import Synchronization
+package import VUSBCore
+
+/// Devices for programs that speak usbfs: libusb and all that use it.
+///
+/// Concurrency model: the control plane opens and stops; all devices are served by the loop's threads. What is open is
+/// in one `Mutex`, held across no call out.
+package final class CharDeviceFront: Sendable {
+    fileprivate struct State {
+        /// The major number of the first, which the others share while it's to be had.
+        var major: UInt32?
+        var lastMinor: UInt32 = 0
+        var lastName = 0
+        var ports: [ObjectIdentifier: WeakPort] = [:]
+    }
+
+    fileprivate struct WeakPort {
+        weak var port: CharDevicePort?
+    }
+
+    private let loop: CharLoop
+    private let state = Mutex(State())
+    private let stream: AsyncStream<CharDeviceEvent>
+    private let continuation: AsyncStream<CharDeviceEvent>.Continuation
+
+    /// Needs no CUSE: only `open` does.
+    /// - Parameter threads: one is fastest where few programs are at work at a time.
+    /// - Throws: `io` where there is no descriptor or thread.
+    package init(threads: Int = 1) throws(USBError) {
+        (stream, continuation) = AsyncStream.makeStream(of: CharDeviceEvent.self)
+        loop = try CharLoop(threads: threads)
+    }
+
+    /// What keeps this host from having character devices, with the remedy; nil where nothing does.
+    package static func obstacle() -> USBError? {
+        unsafe access(CuseChannel.path, R_OK | W_OK) == 0 ? nil : CuseChannel.problem(errno)
+    }
+
+    /// What happens to all of them, in order. Called once; the stream ends with `stop`.
+    package func events() -> AsyncStream<CharDeviceEvent> { stream }
+
+    /// Makes a character device: it can be opened by its numbers when this returns.
+    /// - Parameters:
+    ///   - path: of the device in the guest's directory, such as `1-2`; it has the ports that programs are told.
+    ///   - busNumber: as the guest sees it; likewise `deviceNumber`.
+    /// - Throws: `unsupported` without CUSE, `accessDenied`, `io`.
+    package func open(
+        path: String, of guest: String, device: VirtualDevice, busNumber: Int, deviceNumber: Int
+    ) throws(USBError) -> CharDevicePort {
+        let identity = UsbfsNode.Identity(
+            busNumber: busNumber, deviceNumber: deviceNumber, ports: Self.ports(of: path))
+        let reference = PortReference()
+        let node = UsbfsNode(device, identity, clock: loop) { reference.port?.usersChanged() }
+        let (channel, name, numbers) = try makeChannel(guest, path, node)
+        let port = CharDevicePort(
+            channel, name: name, numbers: numbers, loop: loop, isChangeTold: CharFlag()
+        ) { [continuation] kind in
+            continuation.yield(CharDeviceEvent(guest: guest, path: path, kind: kind))
+        }
+        reference.set(port)
+        try port.begin()
+        state.withLock { state in
+            state.ports = state.ports.filter { $0.value.port != nil }
+            state.ports[ObjectIdentifier(port)] = WeakPort(port: port)
+        }
+        return port
+    }
+
+    /// Ports must have ended. Those who still have one open lose it.
+    package func stop() async {
+        let ports = state.withLock { state in state.ports.values.compactMap(\.port) }
+        for port in ports { port.close() }
+        await loop.stop()
+        continuation.finish()
+    }
+
+    private func makeChannel(
+        _ guest: String, _ path: String, _ node: UsbfsNode
+    ) throws(USBError) -> (CuseChannel, String, DeviceNumbers) {
+        let (name, wanted) = state.withLock { state in state.next(guest, path) }
+        if let wanted {
+            do throws(USBError) {
+                return try make(name, wanted, node)
+            } catch {
+                // Numbers that somebody else has meanwhile: the kernel chooses.
+                guard error.code == .io else { throw error }
+            }
+        }
+        let made = try make(name, nil, node)
+        state.withLock { state in (state.major, state.lastMinor) = (made.2.major, made.2.minor) }
+        return made
+    }
+
+    private func make(
+        _ name: String, _ numbers: DeviceNumbers?, _ node: UsbfsNode
+    ) throws(USBError) -> (CuseChannel, String, DeviceNumbers) {
+        let channel = try CuseChannel(name: name, numbers: numbers, node: node)
+        // It's there once the kernel has had the answer to its first question, or it never will be.
+        guard let numbers = Self.numbers(of: name) else {
+            throw USBError(
+                .io, "the kernel makes no character device \(name)", remedy: "look at dmesg for CUSE; see that /sys is mounted")
+        }
+        return (channel, name, numbers)
+    }
+
+    /// `1-2.3` is at port 3 of a hub at port 2.
+    static func ports(of path: String) -> [UInt8] {
+        guard let dash = path.firstIndex(of: "-") else { return [] }
+        return path[path.index(after: dash)...].split(separator: ".").compactMap { UInt8($0) }
+    }
+
+    /// What sysfs has of a device of CUSE.
+    private static func numbers(of name: String) -> DeviceNumbers? {
+        let descriptor = unsafe Glibc.open("/sys/class/cuse/\(name)/dev", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = Array(repeating: 0, count: 32)
+        let count = unsafe read(descriptor, &bytes, bytes.count)
+        let text = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+        let parts = text.split { $0 == ":" || $0 == "\n" }.compactMap { UInt32($0) }
+        return parts.count == 2 ? DeviceNumbers(major: parts[0], minor: parts[1]) : nil
+    }
+}
+
+extension CharDeviceFront.State {
+    /// A name that no other has had: one that has ended may still have an opener.
+    fileprivate mutating func next(_ guest: String, _ path: String) -> (String, DeviceNumbers?) {
+        lastName += 1
+        let name = "vusb-\(guest)-\(path)-\(getpid())-\(lastName)"
+        guard let major, lastMinor < 0xf_ffff else { return (name, nil) }
+        lastMinor += 1
+        return (name, DeviceNumbers(major: major, minor: lastMinor))
+    }
+}
+
+/// A port that its node tells, once there is one.
+private final class PortReference: Sendable {
+    private struct Weak {
+        weak var port: CharDevicePort?
+    }
+
+    private let weak = Mutex(Weak())
+
+    var port: CharDevicePort? { weak.withLock { $0.port } }
+    func set(_ port: CharDevicePort) { weak.withLock { $0.port = port } }
+}
