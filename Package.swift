@@ -78,6 +78,7 @@ let package = Package(
         target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
         target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
+        target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
@@ -92,7 +93,7 @@ let package = Package(
         target(
             "VUSBDaemon",
             [
-                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBUevent", "VUSBRedir", "VUSBVMM",
+                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBCharDevice", "VUSBUevent", "VUSBRedir", "VUSBVMM",
                 "VUSBControl", "CVUSBShims",
                 logging, lifecycle, unixSignals, yams,
             ]

@@ -77,11 +77,12 @@ VUSBCore
 VUSBEmulation   VUSBCore CVUSBShims
 VUSBHost        VUSBCore CLibUSB CVUSBShims
 VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
+VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
 VUSBUevent      VUSBCore CVUSBShims
 VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
-VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims
+VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBCharDevice VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims
 VUSBTestSupport VUSBCore
 vusbd           VUSBDaemon
 vusbctl         VUSBControl

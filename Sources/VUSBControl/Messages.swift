@@ -147,13 +147,15 @@ package struct GuestSpec: Codable, Sendable, Equatable {
     package var group: String?
     /// Permission bits of its files in octal, such as `0660`. Default `0600`.
     package var fileMode: String?
+    /// Whether its devices get character nodes that speak usbfs; mode `files` with `local` only. Default false.
+    package var nodes: Bool?
     /// What it is to have when loaded: device ids, `VID:PID` or `VID:PID:SERIAL`.
     package var devices: [String]?
 
     package init(
         name: String, connector: String? = nil, mode: String? = nil, qmp: String? = nil, agent: String? = nil,
         share: String? = nil, policy: String? = nil, owner: String? = nil, group: String? = nil,
-        fileMode: String? = nil, devices: [String]? = nil
+        fileMode: String? = nil, nodes: Bool? = nil, devices: [String]? = nil
     ) {
         self.name = name
         self.connector = connector
@@ -165,6 +167,7 @@ package struct GuestSpec: Codable, Sendable, Equatable {
         self.owner = owner
         self.group = group
         self.fileMode = fileMode
+        self.nodes = nodes
         self.devices = devices
     }
 }
@@ -199,6 +202,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var owner: Int
     package var group: Int
     package var fileMode: String
+    /// Whether its devices have character nodes, in mode `files`.
+    package var nodes: Bool
     package var devices: [String]
     /// `configuration` or `control`: who declared it.
     package var declaredBy: String
@@ -208,8 +213,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
         qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
         channel: ChannelInfo? = nil, machine: String? = nil, state: State,
-        reason: String? = nil, owner: Int, group: Int, fileMode: String, devices: [String], declaredBy: String,
-        attachments: [AttachmentInfo]
+        reason: String? = nil, owner: Int, group: Int, fileMode: String, nodes: Bool = false, devices: [String],
+        declaredBy: String, attachments: [AttachmentInfo]
     ) {
         self.name = name
         self.connector = connector
@@ -227,6 +232,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.owner = owner
         self.group = group
         self.fileMode = fileMode
+        self.nodes = nodes
         self.devices = devices
         self.declaredBy = declaredBy
         self.attachments = attachments

@@ -28,6 +28,16 @@ package final class UeventSender: Sendable {
     /// The kernel answers while it's being sent to; so long a wait means that there's something wrong.
     private static let answerMilliseconds: Int32 = 1000
 
+    /// Whether the process is in the same network namespace as this one.
+    /// - Throws: `gone` where there is no such process; `accessDenied`.
+    package static func isOwnNetwork(of process: Int) throws(USBError) -> Bool {
+        var (own, other) = (stat(), stat())
+        guard unsafe stat("/proc/self/ns/net", &own) == 0, unsafe stat("/proc/\(process)/ns/net", &other) == 0 else {
+            throw failure(errno, process, "find the network of")
+        }
+        return own.st_dev == other.st_dev && own.st_ino == other.st_ino
+    }
+
     /// - Parameter process: any of those in the namespace.
     /// - Throws: `gone` where there is no such process; `accessDenied`; `unsupported` where the kernel has no such
     ///   sockets.

@@ -13,7 +13,7 @@ struct ConfigurationReader {
         "modules", "guests",
     ]
     private static let guestKeys = [
-        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "devices", "load",
+        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "devices", "load",
     ]
     /// What a connector may be called here; the daemon has no others.
     static let connectors = ["local", "qemu"]
@@ -127,6 +127,7 @@ struct ConfigurationReader {
             owner: mapping.string("owner"),
             group: mapping.string("group"),
             fileMode: mapping.string("file-mode"),
+            nodes: mapping.boolean("nodes"),
             devices: devices?.map(\.text)
         )
         let load = mapping.boolean("load") ?? false

@@ -81,6 +81,7 @@ extension ControlPlane {
             try publish(attachment, operation: operation)
             return attachment
         } catch {
+            attachment.node?.end()
             await cutOff(attachment)
             await shielded { await attachment.device.close() }
             freeNumber(of: attachment)
@@ -89,7 +90,7 @@ extension ControlPlane {
         }
     }
 
-    /// Looks at the device anew, and gives it its numbers and, in mode `redirect`, its socket.
+    /// Looks at the device anew, and gives it its numbers and its node or, in mode `redirect`, its socket.
     private func prepare(
         _ record: DeviceRecord, _ opened: OpenedDevice, for guest: String, operation: Int
     ) throws(Problem) -> Attachment {
@@ -113,8 +114,9 @@ extension ControlPlane {
         )
         let mode = guestRegistry[guest]?.loadedMode ?? .files
         var attachment = Attachment(record: record, guest: guest, slot: slot, device: device, mode: mode)
-        guard mode == .redirect else { return attachment }
         do {
+            attachment.node = try node(for: slot, device, of: guest)
+            guard mode == .redirect else { return attachment }
             let owner = guestRegistry[guest]?.definition.access.uid ?? 0
             attachment.redirect = try redirect?.serve(
                 path: attachment.path, of: guest, device: device, owner: owner)
@@ -144,6 +146,7 @@ extension ControlPlane {
         operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)
         deviceRegistry[id]?.holder = .attached(attachment)
         tree.attach(attachment)
+        tellOfArrival(attachment)
         showHost(id)
         operationLog.step(operation, "attached \(id) as \(attachment.path)")
         emit(.attached, guest: guest, device: id, path: attachment.path)

@@ -53,7 +53,7 @@ extension ControlPlane {
             restore(attachments)
             throw error
         }
-        for attachment in attachments { attachment.redirect?.quiet() }
+        for attachment in attachments { attachment.quiet() }
         let stuck = await drain(attachments, of: guest, for: max(deadline - .now, .zero))
         if Task.isCancelled {
             restore(attachments)
@@ -80,7 +80,7 @@ extension ControlPlane {
 
     /// Takes back devices that nobody is to use any more, whatever is in flight.
     func cut(_ attachments: [Attachment], operation: Int) async {
-        for attachment in attachments { attachment.redirect?.quiet() }
+        for attachment in attachments { attachment.quiet() }
         let stuck = await shielded { await self.drain(attachments, for: .zero) }
         await cancelInFlight(attachments.filter { stuck[$0.record.id] != nil }, operation: operation)
         await giveBack(attachments, operation: operation)
@@ -118,7 +118,7 @@ extension ControlPlane {
                 continue
             }
             attachment.device.resumeAdmitting()
-            attachment.redirect?.resume()
+            attachment.resume()
             deviceRegistry[id]?.holder = .attached(attachment)
             showHost(id)
             guard let port = attachment.redirect, port.isOver else { continue }

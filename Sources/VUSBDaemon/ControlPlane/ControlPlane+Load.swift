@@ -63,6 +63,7 @@ extension ControlPlane {
         // One that is paused can be plugged into, and not loaded into.
         if plan.isAuto { guard try await hasMachine(name, plan, operation: operation) else { return nil } }
         try checkGoing(name, operation)
+        try checkNodes(of: name, plan.mode)
         tree.setGuestPublished(name, true)
         operationLog.step(operation, plan.isAuto ? "published in mode \(plan.mode.rawValue)" : "published")
         if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
@@ -71,7 +72,7 @@ extension ControlPlane {
         switch plan.mode {
         case .module: try await bringUpModule(name, plan, operation: operation)
         case .redirect: try await bringUpRedirect(name, operation: operation)
-        case .files: break
+        case .files: prepareTelling(name, operation: operation)
         }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
@@ -254,6 +255,7 @@ extension ControlPlane {
             guest.isBound = false
             guest.noteUnloaded()
         }
+        tellers[name] = nil
         setState(.unloaded, of: name)
     }
 

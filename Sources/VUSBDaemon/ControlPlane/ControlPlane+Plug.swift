@@ -105,7 +105,10 @@ extension ControlPlane {
 
     /// The device is no longer among the guest's files.
     func unpublish(_ attachment: Attachment) {
+        let departure = attachment.node == nil ? [] : tree.departure(path: attachment.path, of: attachment.guest)
         tree.detach(path: attachment.path, from: attachment.guest)
+        tell(departure, attachment.guest)
+        attachment.node?.end()
         // Else the guest's machine has it by that number yet.
         if attachment.redirect == nil { freeNumber(of: attachment) }
     }

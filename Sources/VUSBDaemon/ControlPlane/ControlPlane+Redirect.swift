@@ -132,8 +132,9 @@ extension ControlPlane {
     private func use(of attachment: Attachment, _ release: Release) -> Problem {
         let (id, name) = (attachment.record.id, attachment.guest)
         emit(.detachRefused, guest: name, device: id, path: attachment.path, detail: "in use")
+        let users = attachment.nodeUsers.map { " (\($0))" } ?? ""
         return Problem(
-            .busy, "guest \(name) works with device \(id) yet after \(release.deadline.inSeconds) s",
+            .busy, "guest \(name)\(users) works with device \(id) yet after \(release.deadline.inSeconds) s",
             remedy: "end what uses it in the guest, give a longer deadline, or take it away all the same: vusbctl's "
                 + "--cancel, onDeadline: cancel"
         )
@@ -221,7 +222,7 @@ extension ControlPlane {
     }
 
     /// The guest's side has gone, and its monitor may be about to tell why.
-    func giveUp(_ attachment: Attachment) async {
+    func giveUp(_ attachment: Attachment, because cause: String? = nil) async {
         let (name, id) = (attachment.guest, attachment.record.id)
         await sleep(tools.times.monitor, with: name)
         guard phase == .running, guestRegistry[name]?.isGone == false,
@@ -230,7 +231,8 @@ extension ControlPlane {
         let operation = begin(.detach, guest: name, device: id)
         mark([attachment], by: operation)
         _ = run(operation) { (plane, operation) async throws(Problem) in
-            let reason = attachment.redirect?.status.reason ?? "its machine has closed the connection"
+            let reason =
+                cause ?? attachment.redirect?.status.reason ?? "its machine has closed the connection"
             plane.operationLog.step(operation, reason)
             await plane.cut([attachment], operation: operation)
             await plane.persist()
@@ -257,6 +259,7 @@ extension Attachment {
 
     /// Whether the guest works with it. A disk has nothing in flight between two commands: a short while is looked at.
     fileprivate func isWorkedWith(within window: Duration) -> Bool {
+        if nodeUsers != nil { return true }
         guard let status = redirect?.status else { return false }
         return status.streams > 0 || status.idle.map { $0 < window } ?? false
     }

@@ -48,6 +48,8 @@ actor ControlPlane {
     /// Opened by whatever is heard of a guest's machine.
     var machineGates: [String: Gate] = [:]
     var channelNews: [String: EventAllowance] = [:]
+    /// Of guests with character nodes in a network of their own.
+    var tellers: [String: any UeventTelling] = [:]
     /// Until a guest that is loaded on demand, and has no device any more, is unloaded.
     var idleTimers: [String: Task<Void, Never>] = [:]
     private var revision: UInt64 = 0
@@ -63,6 +65,7 @@ actor ControlPlane {
     let began = ContinuousClock.now
     let exports: any GuestExporting
     let redirect: (any RedirectServing)?
+    let nodes: (any NodeServing)?
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
@@ -84,6 +87,7 @@ actor ControlPlane {
         checks = surroundings.checks
         exports = surroundings.exports
         redirect = surroundings.redirect
+        nodes = surroundings.nodes
     }
 
     struct Surroundings: Sendable {
@@ -94,6 +98,8 @@ actor ControlPlane {
         var exports: any GuestExporting
         /// Nil where there is no mode `redirect`.
         var redirect: (any RedirectServing)?
+        /// Nil where there are no character nodes.
+        var nodes: (any NodeServing)?
         var checks: @Sendable () async -> [Finding] = { [] }
     }
 

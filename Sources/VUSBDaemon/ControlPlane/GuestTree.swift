@@ -17,6 +17,8 @@ protocol GuestTree: Sendable {
     func attach(_ attachment: Attachment)
     func detach(path: String, from guest: String)
     func openHandles(path: String, of guest: String) -> Int
+    func arrival(path: String, of guest: String) -> [Uevent]
+    func departure(path: String, of guest: String) -> [Uevent]
 
     // The channel to a guest's module: Channel.md.
     func openChannel(of guest: String)
@@ -39,6 +41,7 @@ extension NodeTree: GuestTree {
             busNumber: attachment.slot.busNumber,
             deviceNumber: attachment.slot.deviceNumber,
             minor: attachment.slot.minor,
+            node: attachment.node?.number,
             record: attachment.record,
             device: attachment.device,
             isServedElsewhere: attachment.mode != .files

@@ -4,6 +4,7 @@ internal import Foundation
 package import Logging
 internal import ServiceLifecycle
 internal import UnixSignals
+internal import VUSBCharDevice
 internal import VUSBControl
 internal import VUSBCore
 internal import VUSBEmulation
@@ -54,7 +55,8 @@ package struct Daemon: Sendable {
             let stateFile = StateFile(directory: settings.state)
             let saved = try stateFile.read(logger)
             try Directory.create(settings.images, mode: 0o700)
-            let tree = NodeTree()
+            // Settled here once and for all: a mount is `dev` only where nodes can be served.
+            let tree = NodeTree(characterNodes: CharDeviceFront.obstacle() == nil ? .served : .pointers)
             let front = try FileSystemFront(
                 options: FileSystemFront.Options(mountPoint: settings.mount, readers: settings.readers),
                 tree: tree,
@@ -80,8 +82,10 @@ package struct Daemon: Sendable {
         let emulation = EmulationSource()
         let connectors: [any VMMConnector] = [LocalConnector(logger: logger), QEMUConnector(logger: logger)]
         let redirect: RedirFront
+        let nodes: CharDeviceFront
         do {
             redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
+            nodes = try CharDeviceFront()
         } catch {
             return .failure(error)
         }
@@ -90,7 +94,7 @@ package struct Daemon: Sendable {
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings(redirect)
+            surroundings: surroundings(redirect, nodes)
         )
         var sources: [any DeviceSource] = [emulation]
         if settings.host { sources.append(HostSource(logger: logger)) }
@@ -106,6 +110,7 @@ package struct Daemon: Sendable {
         notifier.stopping()
         await plane.stop(deadline: Self.stopDeadline)
         await redirect.stop()
+        await nodes.stop()
         for source in sources { await source.stop() }
         return result
     }
@@ -118,6 +123,7 @@ package struct Daemon: Sendable {
             for connector in connectors { await plane.listen(to: connector) }
             await plane.listenToChannels()
             await plane.listenToRedirect()
+            await plane.listenToNodes()
             for source in sources { await start(source, plane) }
             for specification in settings.emulate { _ = try await plane.plugIn(specification) }
             try await services(plane, front, saved).run()
@@ -182,7 +188,7 @@ package struct Daemon: Sendable {
         notifier.ready(status: summary)
     }
 
-    private func surroundings(_ redirect: RedirFront) -> ControlPlane.Surroundings {
+    private func surroundings(_ redirect: RedirFront, _ nodes: CharDeviceFront) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
         return ControlPlane.Surroundings(
@@ -198,6 +204,7 @@ package struct Daemon: Sendable {
             tools: ModuleTools(store: ModuleStore(directories: settings.modules)),
             exports: GuestExports(root: settings.exports, mount: mount),
             redirect: redirect,
+            nodes: nodes,
             // The mount is this process's own: it must not ask itself.
             checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() }
         )

@@ -18,8 +18,21 @@ struct Attachment: Sendable {
     let mode: GuestMode
     /// Where the guest's machine gets it, in mode `redirect`.
     var redirect: (any RedirectPort)?
+    /// Where the guest's programs find it, in mode `files` with `nodes`.
+    var node: (any NodePort)?
 
     var path: String { slot.path }
+
+    /// No new transfers; those in flight go on.
+    func quiet() {
+        redirect?.quiet()
+        node?.quiet()
+    }
+
+    func resume() {
+        redirect?.resume()
+        node?.resume()
+    }
 
     var info: AttachmentInfo {
         let counters = device.counters
@@ -29,8 +42,8 @@ struct Attachment: Sendable {
             path: path,
             busNumber: slot.busNumber,
             deviceNumber: slot.deviceNumber,
-            major: Self.major,
-            minor: slot.minor,
+            major: node?.number.major ?? Self.major,
+            minor: node?.number.minor ?? slot.minor,
             mode: mode.rawValue,
             state: redirect.map { $0.status.state.rawValue } ?? "attached",
             urbsInFlight: device.inFlight,

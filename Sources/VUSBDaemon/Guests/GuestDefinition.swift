@@ -15,6 +15,8 @@ struct GuestDefinition: Sendable {
     var policy: GuestPolicy
     var access: GuestAccess
     var devices: [DeviceSelector]
+    /// Its devices get character nodes, in mode `files`.
+    var hasNodes: Bool
 
     var name: String { specification.name }
 
@@ -34,6 +36,7 @@ struct GuestDefinition: Sendable {
             fileMode: try fields.fileMode(specification.fileMode)
         )
         machine = try fields.machine(specification)
+        hasNodes = specification.nodes ?? false
     }
 
     var fileModeText: String {

@@ -193,6 +193,7 @@ struct GuestEntry: Sendable {
             owner: Int(definition.access.uid),
             group: Int(definition.access.gid),
             fileMode: definition.fileModeText,
+            nodes: definition.hasNodes,
             devices: definition.devices.map(\.description),
             declaredBy: declaredBy.rawValue,
             attachments: attachments.map(\.info)

@@ -35,11 +35,20 @@ extension GuestFields {
 
     /// The first field that doesn't go with the connector and mode, or that they need and that isn't there.
     func combination(_ guest: GuestSpec) -> (field: String, problem: Problem)? {
+        if guest.nodes == true, let wrong = withoutNodes(guest) { return ("nodes", wrong) }
         guard guest.connector == "qemu" else { return foreign(guest) }
         if guest.qmp == nil { return ("qmp", missing("qmp", of: "connector qemu")) }
         guard guest.mode == "module" else { return nil }
         let field = guest.agent == nil ? "agent" : guest.share == nil ? "share" : nil
         return field.map { ($0, missing($0, of: "mode module")) }
+    }
+
+    /// Nodes are this kernel's: another kernel's programs can't open them, and its own drivers need none.
+    private func withoutNodes(_ guest: GuestSpec) -> Problem? {
+        guard guest.connector == "qemu" || !["files", "auto", nil].contains(guest.mode) else { return nil }
+        return Problem(
+            .malformed, "guest \(self.guest) has nodes, which only programs on this host's kernel can open",
+            remedy: "leave them out, or declare it with connector local and mode files")
     }
 
     private func foreign(_ guest: GuestSpec) -> (field: String, problem: Problem)? {

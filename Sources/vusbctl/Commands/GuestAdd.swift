@@ -63,6 +63,13 @@ struct GuestAdd: AsyncParsableCommand {
     @Option(help: "Permission bits of the guest's files in octal. Default: 0600.")
     var fileMode: String?
 
+    @Flag(
+        help: """
+            Its devices get character nodes that speak usbfs, so that libusb's programs work with them unchanged; needs \
+            CUSE. See 'vusbctl run'.
+            """)
+    var nodes = false
+
     @Option(
         name: .customLong("device"),
         help: "A device that it's to have when it's loaded. Can be given more than once.")
@@ -72,7 +79,7 @@ struct GuestAdd: AsyncParsableCommand {
         let specification = GuestSpec(
             name: name, connector: connector, mode: mode, qmp: qmp.map(Self.absolute), agent: agent.map(Self.absolute),
             share: share, policy: policy, owner: owner, group: group, fileMode: fileMode,
-            devices: devices.isEmpty ? nil : devices)
+            nodes: nodes ? true : nil, devices: devices.isEmpty ? nil : devices)
         try await common.run { client in
             let guest = try await client.addGuest(specification)
             if common.json { return try Output.json(guest) }

@@ -30,6 +30,7 @@ struct Bench: Sendable {
     let monitor: TestMonitor
     let exports: TestExports
     let redirect = TestRedirect()
+    let nodes = TestNodes()
 
     /// Bounds that a test doesn't notice where they're met, and that end soon where they aren't.
     static let times = GuestTimes(
@@ -77,7 +78,8 @@ struct Bench: Sendable {
                     TestLoader(machine: (kernel as? TestKernel)?.machine ?? TestMachine("none"))
                 },
                 exports: exports,
-                redirect: redirect
+                redirect: redirect,
+                nodes: nodes
             )
         )
         connect(machines)
@@ -85,6 +87,7 @@ struct Bench: Sendable {
         await plane.listen(to: monitor)
         await plane.listenToChannels()
         await plane.listenToRedirect()
+        await plane.listenToNodes()
         try await plane.start(source)
     }
 

@@ -97,6 +97,14 @@ final class RecordingTree: GuestTree {
     }
 
     func openHandles(path: String, of guest: String) -> Int { 1 }
+    func arrival(path: String, of guest: String) -> [Uevent] { uevents(.add, path, guest) }
+    func departure(path: String, of guest: String) -> [Uevent] { uevents(.remove, path, guest) }
+
+    /// Of what is there.
+    private func uevents(_ action: Uevent.Action, _ path: String, _ guest: String) -> [Uevent] {
+        let isThere = state.withLock { $0.guests[guest]?.attachments[path] != nil }
+        return isThere ? [Uevent(action, devicePath: "/" + path, subsystem: "usb", properties: [])] : []
+    }
 
     // MARK: - Channels
 
