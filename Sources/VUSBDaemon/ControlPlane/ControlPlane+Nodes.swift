@@ -18,7 +18,12 @@ extension ControlPlane {
     /// - Throws: where this host can't have nodes.
     func checkNodes(of name: String, _ mode: GuestMode) throws(Problem) {
         guard mode == .files, guestRegistry[name]?.definition.hasNodes == true else { return }
-        let obstacle = nodes.map(\.obstacle) ?? USBError(.unsupported, "there are no character nodes here")
+        // Whether the mount is one in which nodes work was settled when vusbd started.
+        let obstacle =
+            nodes.map(\.obstacle)
+            ?? USBError(
+                .unsupported, "there was no /dev/cuse when vusbd started",
+                remedy: "load it with 'modprobe cuse', and start vusbd again")
         guard let obstacle else { return }
         throw Problem(obstacle, while: "load of guest \(name), which is to have character nodes")
     }

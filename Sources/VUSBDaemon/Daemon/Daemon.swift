@@ -94,7 +94,7 @@ package struct Daemon: Sendable {
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings(redirect, nodes)
+            surroundings: surroundings(redirect, nodes, hasNodes: tree.characterNodes == .served)
         )
         var sources: [any DeviceSource] = [emulation]
         if settings.host { sources.append(HostSource(logger: logger)) }
@@ -188,7 +188,9 @@ package struct Daemon: Sendable {
         notifier.ready(status: summary)
     }
 
-    private func surroundings(_ redirect: RedirFront, _ nodes: CharDeviceFront) -> ControlPlane.Surroundings {
+    private func surroundings(
+        _ redirect: RedirFront, _ nodes: CharDeviceFront, hasNodes: Bool
+    ) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
         return ControlPlane.Surroundings(
@@ -204,7 +206,7 @@ package struct Daemon: Sendable {
             tools: ModuleTools(store: ModuleStore(directories: settings.modules)),
             exports: GuestExports(root: settings.exports, mount: mount),
             redirect: redirect,
-            nodes: nodes,
+            nodes: hasNodes ? nodes : nil,
             // The mount is this process's own: it must not ask itself.
             checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() }
         )
