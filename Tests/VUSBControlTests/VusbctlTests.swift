@@ -153,7 +153,7 @@ import VUSBControl
             let output = try await Self.run(["guests"], socket: socket).output
             let lines = output.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
             #expect(lines.first == "GUEST CONNECTOR MODE STATE LOADED AS MACHINE CHANNEL OWNER FILES HAS DECLARED BY")
-            #expect(lines.last == "holder local auto, on-demand loaded module open, slow 0:0 0600 1-2.3 control")
+            #expect(lines.last == "holder local auto, on-demand loaded module - open, slow 0:0 0600 1-2.3 control")
         }
     }
 

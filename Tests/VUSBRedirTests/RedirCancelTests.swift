@@ -88,8 +88,8 @@ struct RedirCancelTests {
         peer.send(peer.wire.cancel(5))
         #expect(await peer.next() == Self.cancelled)
         peer.send(peer.wire.bulkIn(5, 512))
-        let again = await rig.held(4, afterCalls: 4)
-        for one in [again[3], held[2], held[0]] { one.complete(data: [1]) }
+        let again = await rig.held(3, afterCalls: 4)
+        for one in [again[2], held[2], held[0]] { one.complete(data: [1]) }
         let heard = await peer.next(3)
         #expect(
             heard

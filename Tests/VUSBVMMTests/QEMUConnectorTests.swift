@@ -52,6 +52,7 @@ import VUSBCore
         var events = connector.events().makeAsyncIterator()
         #expect(await events.next()?.kind == .off)
         let second = try await server.acceptMonitor(status: "prelaunch")
+        #expect(await events.next()?.kind == .stopped)
         await second.event("RESUME")
         #expect(await events.next()?.kind == .started)
         #expect(try await connector.guests().map(\.state) == [.running])
