@@ -9,8 +9,11 @@ extension NodeTree {
     /// Nil where the directory has no such name.
     func lookup(_ name: String, in directory: NodeID) -> NodeID? {
         state.withLock { state in
-            // A listing is small, and names come from it: one place decides what exists.
-            state.entries(of: directory)?.first { $0.name == name }?.inode
+            if directory.kind == .sysfs, directory.parameter == SysfsDirectory.devices.rawValue {
+                return state.sysfsLink(name, in: directory)
+            }
+            // Other listings are small, and names come from them: one place decides what exists.
+            return state.entries(of: directory)?.first { $0.name == name }?.inode
         }
     }
 

@@ -127,35 +127,48 @@ extension NodeTree.State {
         let fixed = place.children.map { child in
             DirectoryEntry.directory(child.name, directory.sibling(.sysfs, parameter: child.directory.rawValue))
         }
-        func node(_ kind: NodeID.Kind, _ serial: UInt32, parameter: UInt8 = 0) -> NodeID {
-            NodeID(kind, owner: guest.serial, device: serial, parameter: parameter)
-        }
-        let devices = guest.sysfsDevices(characterNodes)
-        switch place {
-        case .devices:
-            return devices.flatMap { serial, device in
-                [.link(device.name, node(.sysfsDeviceLink, serial))]
-                    + device.interfaces.map {
-                        .link(
-                            $0.name,
-                            node(.sysfsInterfaceLink, serial, parameter: $0.setting.bInterfaceNumber.rawValue)
-                        )
-                    }
-            }
+        return switch place {
+        case .devices: guest.sysfsDevices(characterNodes).flatMap { Self.links($0.device, serial: $0.serial, guest) }
         case .char:
-            return devices.compactMap { serial, device in
-                guard let major = device.view.major, let minor = device.view.minor else { return nil }
-                return .link("\(major):\(minor)", node(.sysfsNumberLink, serial))
+            guest.attachments.values.compactMap { attachment in
+                attachment.numbers(characterNodes).map {
+                    .link(
+                        "\($0.major):\($0.minor)",
+                        NodeID(.sysfsNumberLink, owner: guest.serial, device: attachment.serial)
+                    )
+                }
             }
         case .controller:
-            return SysfsControllerFile.allCases.map { file in
+            SysfsControllerFile.allCases.map { file in
                 Self.entry(file.name, file.node, directory.sibling(.sysfsControllerFile, parameter: file.rawValue))
             }
-                + devices.filter(\.device.isRootHub).map { serial, device in
-                    .directory(device.name, node(.sysfsDevice, serial))
+                + guest.buses.map {
+                    .directory("usb\($0)", NodeID(.sysfsDevice, owner: guest.serial, device: UInt32($0)))
                 }
-        default: return fixed
+        default: fixed
         }
+    }
+
+    /// What `bus/usb/devices` has of a device: the links to it and to its interfaces.
+    private static func links(_ device: SysfsDevice, serial: UInt32, _ guest: NodeTree.Guest) -> [DirectoryEntry] {
+        let own = NodeID(.sysfsDeviceLink, owner: guest.serial, device: serial)
+        return [.link(device.name, own)]
+            + device.interfaces.map {
+                .link($0.name, own.sibling(.sysfsInterfaceLink, parameter: $0.setting.bInterfaceNumber.rawValue))
+            }
+    }
+
+    /// The same by its name, without asking all devices: programs look up each one's many times.
+    func sysfsLink(_ name: String, in directory: NodeID) -> NodeID? {
+        guard let guest = guests[directory.owner], guest.isPublished else { return nil }
+        let owner = name.prefix { $0 != ":" }
+        let bus = owner.hasPrefix("usb") ? owner.dropFirst(3) : owner.hasSuffix("-0") ? owner.dropLast(2) : ""
+        guard
+            let serial = guest.attachment(path: owner)?.serial
+                ?? UInt32(bus).flatMap({ $0 < NodeID.firstSerial ? $0 : nil }),
+            let device = guest.sysfsDevice(serial, characterNodes)
+        else { return nil }
+        return Self.links(device, serial: serial, guest).first { $0.name == name }?.inode
     }
 
     private func deviceEntries(

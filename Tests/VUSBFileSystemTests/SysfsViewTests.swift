@@ -78,6 +78,22 @@ struct SysfsViewTests {
         #expect(seen > 20)
     }
 
+    @Test("what can be looked up among the links is what is listed")
+    func lookups() throws {
+        let rig = try TreeRig()
+        rig.attach()
+        rig.attach(path: "2-3", bus: 2, device: 4)
+        let directory = try #require(rig.node(devices))
+        let entries = try #require(rig.tree.list(directory))
+        #expect(entries.count == 8)
+        for entry in entries { #expect(rig.tree.lookup(entry.name, in: directory) == entry.inode, "\(entry.name)") }
+        let absent = [
+            "", ":", "usb", "usb0", "usb3", "usb01", "usb300", "usb4294967297", "usb-1", "1-0", "3-0:1.0", "1-0:1.1",
+            "1-1:", "1-1:1", "1-1:1.1", "1-1:2.0", "1-2", "2-1", "-0", "1-1:1.0:1.0", "usb1:1.0",
+        ]
+        for name in absent { #expect(rig.tree.lookup(name, in: directory) == nil, "\(name)") }
+    }
+
     @Test("attributes of a device read as those of the kernel")
     func deviceFiles() throws {
         let rig = try TreeRig()
