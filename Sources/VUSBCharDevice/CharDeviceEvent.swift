@@ -31,6 +31,16 @@ package struct CharDeviceStatus: Sendable, Equatable {
         package var pending: Int
         /// URBs that have ended, and that it hasn't asked for.
         package var unreaped: Int
+
+        /// It relies on the device: has claimed an interface, or waits for something.
+        package var isInUse: Bool { !interfaces.isEmpty || pending > 0 || unreaped > 0 }
+
+        package init(process: Int32, interfaces: [UInt8], pending: Int, unreaped: Int) {
+            self.process = process
+            self.interfaces = interfaces
+            self.pending = pending
+            self.unreaped = unreaped
+        }
     }
 
     package var openers: [Opener]
@@ -39,6 +49,11 @@ package struct CharDeviceStatus: Sendable, Equatable {
     /// Since a URB was last begun or ended; nil before the first.
     package var idle: Duration?
 
-    /// Somebody relies on the device: has claimed an interface, or waits for something.
-    package var isInUse: Bool { openers.contains { !$0.interfaces.isEmpty || $0.pending > 0 || $0.unreaped > 0 } }
+    package var isInUse: Bool { openers.contains(where: \.isInUse) }
+
+    package init(openers: [Opener], bytes: Int, idle: Duration? = nil) {
+        self.openers = openers
+        self.bytes = bytes
+        self.idle = idle
+    }
 }

@@ -11,8 +11,8 @@ package import VUSBCore
 package final class CharDeviceFront: Sendable {
     fileprivate struct State {
         /// The major number of the first, which the others share while it's to be had.
-        var major: UInt32?
-        var lastMinor: UInt32 = 0
+        var major: Int?
+        var lastMinor = 0
         var lastName = 0
         var ports: [ObjectIdentifier: WeakPort] = [:]
     }
@@ -56,7 +56,7 @@ package final class CharDeviceFront: Sendable {
         let node = UsbfsNode(device, identity, clock: loop) { reference.port?.usersChanged() }
         let (channel, name, numbers) = try makeChannel(guest, path, node)
         let port = CharDevicePort(
-            channel, name: name, numbers: numbers, loop: loop, isChangeTold: CharFlag()
+            channel, name: name, number: numbers, loop: loop, isChangeTold: CharFlag()
         ) { [continuation] kind in
             continuation.yield(CharDeviceEvent(guest: guest, path: path, kind: kind))
         }
@@ -79,7 +79,7 @@ package final class CharDeviceFront: Sendable {
 
     private func makeChannel(
         _ guest: String, _ path: String, _ node: UsbfsNode
-    ) throws(USBError) -> (CuseChannel, String, DeviceNumbers) {
+    ) throws(USBError) -> (CuseChannel, String, CharacterDeviceNumber) {
         let (name, wanted) = state.withLock { state in state.next(guest, path) }
         if let wanted {
             do throws(USBError) {
@@ -95,8 +95,8 @@ package final class CharDeviceFront: Sendable {
     }
 
     private func make(
-        _ name: String, _ numbers: DeviceNumbers?, _ node: UsbfsNode
-    ) throws(USBError) -> (CuseChannel, String, DeviceNumbers) {
+        _ name: String, _ numbers: CharacterDeviceNumber?, _ node: UsbfsNode
+    ) throws(USBError) -> (CuseChannel, String, CharacterDeviceNumber) {
         let channel = try CuseChannel(name: name, numbers: numbers, node: node)
         // It's there once the kernel has had the answer to its first question, or it never will be.
         guard let numbers = Self.numbers(of: name) else {
@@ -113,26 +113,26 @@ package final class CharDeviceFront: Sendable {
     }
 
     /// What sysfs has of a device of CUSE.
-    private static func numbers(of name: String) -> DeviceNumbers? {
+    private static func numbers(of name: String) -> CharacterDeviceNumber? {
         let descriptor = unsafe Glibc.open("/sys/class/cuse/\(name)/dev", O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var bytes: [UInt8] = Array(repeating: 0, count: 32)
         let count = unsafe read(descriptor, &bytes, bytes.count)
         let text = String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
-        let parts = text.split { $0 == ":" || $0 == "\n" }.compactMap { UInt32($0) }
-        return parts.count == 2 ? DeviceNumbers(major: parts[0], minor: parts[1]) : nil
+        let parts = text.split { $0 == ":" || $0 == "\n" }.compactMap { Int($0) }
+        return parts.count == 2 ? CharacterDeviceNumber(major: parts[0], minor: parts[1]) : nil
     }
 }
 
 extension CharDeviceFront.State {
     /// A name that no other has had: one that has ended may still have an opener.
-    fileprivate mutating func next(_ guest: String, _ path: String) -> (String, DeviceNumbers?) {
+    fileprivate mutating func next(_ guest: String, _ path: String) -> (String, CharacterDeviceNumber?) {
         lastName += 1
         let name = "vusb-\(guest)-\(path)-\(getpid())-\(lastName)"
         guard let major, lastMinor < 0xf_ffff else { return (name, nil) }
         lastMinor += 1
-        return (name, DeviceNumbers(major: major, minor: lastMinor))
+        return (name, CharacterDeviceNumber(major: major, minor: lastMinor))
     }
 }
 

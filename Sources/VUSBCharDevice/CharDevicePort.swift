@@ -3,7 +3,7 @@
 internal import CVUSBShims
 internal import Glibc
 internal import Synchronization
-internal import VUSBCore
+package import VUSBCore
 
 /// A device that is served as a character device.
 ///
@@ -24,7 +24,7 @@ package final class CharDevicePort: CharServed {
     }
 
     /// For `mknod`, and what the kernel opens it by.
-    package let numbers: DeviceNumbers
+    package let number: CharacterDeviceNumber
     /// Of the kernel's device: `/dev/NAME`, where devtmpfs has it for root alone.
     package let name: String
     let node: UsbfsNode
@@ -34,11 +34,11 @@ package final class CharDevicePort: CharServed {
     private let state: Mutex<State>
 
     init(
-        _ channel: CuseChannel, name: String, numbers: DeviceNumbers, loop: CharLoop, isChangeTold: CharFlag,
+        _ channel: CuseChannel, name: String, number: CharacterDeviceNumber, loop: CharLoop, isChangeTold: CharFlag,
         tell: @escaping @Sendable (CharDeviceEvent.Kind) -> Void
     ) {
         self.name = name
-        self.numbers = numbers
+        self.number = number
         node = channel.node
         self.loop = loop
         self.tell = tell

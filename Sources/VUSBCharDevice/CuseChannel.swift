@@ -27,7 +27,7 @@ final class CuseChannel: UsbfsAnswering, @unchecked Sendable {
     ///   - name: of the device, as in /sys/class/cuse; no other may have it.
     ///   - numbers: nil for a major number of the kernel's choice.
     /// - Throws: `unsupported` without CUSE, `accessDenied`, `io` where the numbers or the name are taken.
-    init(name: String, numbers: DeviceNumbers?, node: UsbfsNode) throws(USBError) {
+    init(name: String, numbers: CharacterDeviceNumber?, node: UsbfsNode) throws(USBError) {
         self.node = node
         descriptor = try Self.openCuse()
         do throws(USBError) {
@@ -74,12 +74,12 @@ final class CuseChannel: UsbfsAnswering, @unchecked Sendable {
     }
 
     private static func makeSession(
-        name: String, numbers: DeviceNumbers?, _ descriptor: Int32
+        name: String, numbers: CharacterDeviceNumber?, _ descriptor: Int32
     ) throws(USBError) -> OpaquePointer {
         var operations = makeCuseOperations()
         var info = unsafe cuse_info()
-        unsafe info.dev_major = numbers?.major ?? 0
-        unsafe info.dev_minor = numbers?.minor ?? 0
+        unsafe info.dev_major = UInt32(numbers?.major ?? 0)
+        unsafe info.dev_minor = UInt32(numbers?.minor ?? 0)
         unsafe info.flags = UInt32(CUSE_UNRESTRICTED_IOCTL)
         // SAFETY: libfuse copies all that it's given before it returns.
         let session = unsafe "DEVNAME=\(name)".withCString { text in
@@ -184,19 +184,4 @@ final class CuseChannel: UsbfsAnswering, @unchecked Sendable {
         unsafe fuse_req_interrupt_func(
             pointer(request), cuseInterrupted, UnsafeMutableRawPointer(bitPattern: UInt(session)))
     }
-}
-
-/// Major and minor of a device node.
-package struct DeviceNumbers: Sendable, Hashable {
-    package var major: UInt32
-    package var minor: UInt32
-
-    package init(major: UInt32, minor: UInt32) {
-        self.major = major
-        self.minor = minor
-    }
-}
-
-extension DeviceNumbers: CustomStringConvertible {
-    package var description: String { "\(major):\(minor)" }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CFuse3
 internal import DequeModule
 internal import Glibc
 internal import Synchronization

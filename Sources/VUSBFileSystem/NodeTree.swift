@@ -162,7 +162,7 @@ package final class NodeTree: Sendable {
     let state: Mutex<State>
     let channels = HCDChannels()
     /// Also the mount's: `FileSystemFront` asks for it.
-    let characterNodes: CharacterNodes
+    package let characterNodes: CharacterNodes
     private let isServed: @Sendable (CharacterDeviceNumber) -> Bool
 
     /// - Parameter isServed: whether the kernel has the number for a device that is served by CUSE. Asked once for each

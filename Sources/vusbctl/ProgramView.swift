@@ -49,9 +49,9 @@ struct ProgramView {
         signal(SIGPIPE, SIG_DFL)
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe command.map { unsafe strdup($0) } + [nil]
         // SAFETY: a list of zero-terminated texts that ends with a null pointer, as execvp wants it.
-        unsafe execvp(arguments[0], &arguments)
+        if let program = unsafe arguments[0] { unsafe execvp(program, &arguments) }
         let code = errno
-        for argument in unsafe arguments { unsafe free(argument) }
+        unsafe arguments.forEach { unsafe free($0) }
         // SAFETY: strerror answers a zero-terminated text for every number; it is copied.
         let reason = unsafe String(cString: strerror(code))
         return Failure(Problem(.failed, "\(command.first ?? "") can't be run: \(reason)", remedy: nil))

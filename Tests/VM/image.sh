@@ -25,7 +25,7 @@ cases=${VUSB_CASES:-$here/cases}
 
 # What the cases load. Dependencies come by themselves; what a kernel has built in needs no file.
 modules=(
-    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk
+    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk cuse
     fuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
     xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
     snd_usb_audio usbtest vhci_hcd usbip_host
@@ -34,7 +34,7 @@ modules=(
 # Programs of this machine that the guests use; stat for times with fractions.
 programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
 # Those of a guest that runs vusbd itself; the others have little memory.
-vusb_programs=(usbredirect socat)
+vusb_programs=(usbredirect socat usbhid-dump)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")
