@@ -29,7 +29,10 @@ enum DeviceAttribute: UInt8, CaseIterable {
     case state
     case guest
 
-    var name: String { String(describing: self) }
+    /// Looked up once: it takes reflection.
+    private static let names = allCases.map { String(describing: $0) }
+
+    var name: String { Self.names[Int(rawValue)] }
 
     init?(name: some StringProtocol) {
         guard let match = Self.allCases.first(where: { $0.name == name }) else { return nil }

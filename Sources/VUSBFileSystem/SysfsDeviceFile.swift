@@ -42,7 +42,15 @@ enum SysfsDeviceFile: UInt8, CaseIterable {
     case authorizedDefault
     case interfaceAuthorizedDefault
 
-    var name: String {
+    /// Looked up once: it takes reflection.
+    private static let names = allCases.map(\.spelling)
+    private static let attributes = allCases.map { DeviceAttribute(name: $0.spelling) }
+
+    var name: String { Self.names[Int(rawValue)] }
+    /// What has the same content in `/vusb/devices`; nil where there is none such.
+    var attribute: DeviceAttribute? { Self.attributes[Int(rawValue)] }
+
+    private var spelling: String {
         switch self {
         case .avoidResetQuirk: "avoid_reset_quirk"
         case .ltmCapable: "ltm_capable"
@@ -78,7 +86,7 @@ extension SysfsDevice {
         case .busnum, .devnum, .dev, .speed, .version, .idVendor, .idProduct, .bcdDevice, .bDeviceClass,
             .bDeviceSubClass, .bDeviceProtocol, .bMaxPacketSize0, .bNumConfigurations, .bConfigurationValue,
             .bNumInterfaces, .bmAttributes, .bMaxPower, .manufacturer, .product, .serial:
-            DeviceAttribute(name: file.name).flatMap { view.bytes(of: $0) }.map { .file($0) }
+            file.attribute.flatMap { view.bytes(of: $0) }.map { .file($0) }
         }
     }
 

@@ -36,7 +36,10 @@ enum SysfsControllerFile: UInt8, CaseIterable {
     case subsystem
     case driver
 
-    var name: String { String(describing: self) }
+    /// Looked up once: it takes reflection.
+    private static let names = allCases.map { String(describing: $0) }
+
+    var name: String { Self.names[Int(rawValue)] }
 
     /// As a platform device has them.
     var node: SysfsNode {

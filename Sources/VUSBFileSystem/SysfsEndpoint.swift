@@ -14,7 +14,10 @@ enum SysfsEndpointFile: UInt8, CaseIterable {
     case type
     case wMaxPacketSize
 
-    var name: String { String(describing: self) }
+    /// Looked up once: it takes reflection.
+    private static let names = allCases.map { String(describing: $0) }
+
+    var name: String { Self.names[Int(rawValue)] }
 }
 
 /// An endpoint of the settings in force. Formats are those of drivers/usb/core/endpoint.c.

@@ -89,5 +89,10 @@ enum SysfsInterfaceFile: UInt8, CaseIterable {
     case supportsAutosuspend
     case authorized
 
-    var name: String { self == .supportsAutosuspend ? "supports_autosuspend" : String(describing: self) }
+    /// Looked up once: it takes reflection.
+    private static let names = allCases.map {
+        $0 == .supportsAutosuspend ? "supports_autosuspend" : String(describing: $0)
+    }
+
+    var name: String { Self.names[Int(rawValue)] }
 }
