@@ -374,7 +374,9 @@ private struct UsbfsResult {
         isCancelled = status == .cancelled
         switch urb {
         case .some(let urb):
-            actualLength = min(urb.actualLength, urb.requestedLength)
+            // What it can't hold it hasn't got, whatever its source says.
+            let room = urb.direction == .in ? urb.bufferCapacity : urb.requestedLength
+            actualLength = min(urb.actualLength, urb.requestedLength, room)
             errorCount = urb.errorCount
             packetCount = urb.packetCount
         case .none: break
