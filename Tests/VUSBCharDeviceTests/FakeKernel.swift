@@ -105,13 +105,12 @@ final class FakeKernel: UsbfsAnswering {
     func outcome(_ id: UInt) -> Outcome? { state.withLock { $0.calls[id]?.outcome } }
     func call(_ id: UInt) -> Call? { state.withLock { $0.calls[id] } }
 
-    /// A request that is done now.
-    func now(_ id: UInt) -> Outcome? { outcome(id) }
-
     private func end(_ id: UInt, _ outcome: Outcome, _ bytes: [UInt8] = []) {
         let isFirst = state.withLock { state in
-            defer { (state.calls[id]?.outcome, state.calls[id]?.bytes) = (outcome, bytes) }
-            return state.calls[id]?.outcome == nil
+            let isFirst = state.calls[id]?.outcome == nil
+            state.calls[id]?.outcome = outcome
+            state.calls[id]?.bytes = bytes
+            return isFirst
         }
         precondition(isFirst, "a request was answered twice")
         ended.append(id)
@@ -174,8 +173,8 @@ final class FakeKernel: UsbfsAnswering {
 
     func answerControl(_ request: UInt, result: Int32, _ parts: UnsafeBufferPointer<iovec>) {
         var bytes: [UInt8] = []
-        for part in unsafe parts {
-            unsafe bytes += UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len)
+        for index in parts.indices {
+            unsafe bytes += UnsafeRawBufferPointer(start: parts[index].iov_base, count: parts[index].iov_len)
         }
         let isFault = state.withLock { state in
             var left = bytes[...]

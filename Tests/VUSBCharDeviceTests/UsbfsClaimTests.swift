@@ -33,13 +33,12 @@ struct UsbfsClaimTests {
 
     @Test("requests for an interface or endpoint are its owner's, vendors' anybody's")
     func recipients() async throws {
-        let rig = try UsbfsRig(ScriptedBackend(always: .complete(.success, data: [], length: nil)))
+        let rig = try UsbfsRig(ScriptedBackend(always: .complete(.success)))
         let (first, second) = (try rig.open(), try rig.open())
         rig.ioctl(first, UsbfsRig.claimInterface, word(0))
         func control(_ type: UInt8, _ index: UInt16) -> FakeKernel.Outcome? {
-            rig.ioctl(
-                second, UsbfsRig.control,
-                [type, 0, 0, 0] + DescriptorBytes.word(index) + [0, 0] + word(0) + word(0) + UsbfsRig.long(0))
+            let setup: [UInt8] = [type, 0, 0, 0] + DescriptorBytes.word(index) + [0, 0]
+            return rig.ioctl(second, UsbfsRig.control, setup + Array(repeating: 0, count: 16))
         }
         #expect(control(0x21, 0) == .error(EBUSY))
         #expect(control(0x22, 0x81) == .error(EBUSY))
