@@ -48,7 +48,7 @@ struct TestUsbfsURB {
     var bytes: [UInt8] {
         let head: [UInt8] = [type, endpoint, 0, 0] + UsbfsRig.word(0x7777) + UsbfsRig.word(flags) + UsbfsRig.word(0)
         let middle = UsbfsRig.long(buffer) + UsbfsRig.word(length) + UsbfsRig.word(0x7777) + UsbfsRig.word(0)
-        let tail = UsbfsRig.word(packetsOrStream) + UsbfsRig.word(0x7777) + UsbfsRig.word(signal) + UsbfsRig.word(0)
+        let tail = UsbfsRig.word(packetsOrStream) + UsbfsRig.word(0x7777) + UsbfsRig.word(signal)
         return head + middle + tail + UsbfsRig.long(0) + packets.flatMap { UsbfsRig.word($0) + Array(repeating: 0, count: 8) }
     }
 }
