@@ -79,6 +79,7 @@ let package = Package(
         target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
         target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
+        target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
@@ -107,6 +108,7 @@ let package = Package(
         tests("VUSBEmulation", []),
         tests("VUSBFileSystem", ["CFuse3", "CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
+        tests("VUSBCharDevice", ["CFuse3"]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
@@ -134,6 +136,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("IsochronousFrame", ["VUSBCore", "VUSBFileSystem"]),
         fuzzer("HCDChannel", ["VUSBCore", "VUSBFileSystem", "VUSBTestSupport"]),
         fuzzer("Redir", ["VUSBCore", "VUSBRedir", "VUSBTestSupport"]),
+        fuzzer("Usbfs", ["VUSBCore", "VUSBCharDevice", "VUSBTestSupport"]),
         fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
         fuzzer("QMP", ["VUSBVMM"]),
         fuzzer("GuestAgent", ["VUSBVMM"]),

@@ -78,6 +78,7 @@ VUSBEmulation   VUSBCore CVUSBShims
 VUSBHost        VUSBCore CLibUSB CVUSBShims
 VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
 VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
+VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
 VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBRedir VUSBVMM VUSBControl CVUSBShims

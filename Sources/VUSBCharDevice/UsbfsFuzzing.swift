@@ -80,7 +80,8 @@ private final class UsbfsFuzzRig: UsbfsClock {
     }
 
     private func call(_ session: UsbfsSession, _ stream: inout FuzzStream) {
-        let number = Self.numbers[Int(stream.byte()) % Self.numbers.count] ?? (UInt32(stream.word()) << 16 | UInt32(stream.word()))
+        let known = Self.numbers[Int(stream.byte()) % Self.numbers.count]
+        let number = known ?? UInt32(stream.word()) << 16 | UInt32(stream.word())
         kernel.fill(&stream)
         kernel.isHolding = stream.byte() & 15 == 0
         kernel.begin(session, number, UsbfsFuzzKernel.base + UInt64(stream.byte() & 7) * 64)

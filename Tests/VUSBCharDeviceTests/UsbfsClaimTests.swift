@@ -107,7 +107,8 @@ struct UsbfsClaimTests {
         #expect(
             rig.kernel.read(UsbfsRig.argument, 24) == word(24) + word(1) + word(5) + word(3) + [2, 2, 3, 0, 0, 0, 0, 0])
         #expect(rig.ioctl(session, UsbfsRig.claimPort, word(1)) == .error(EINVAL))
-        #expect(rig.ioctl(session, UsbfsRig.disconnectSignal, word(10) + Array(repeating: 0, count: 12)) == .error(EINVAL))
+        let signal = word(10) + Array(repeating: 0, count: 12)
+        #expect(rig.ioctl(session, UsbfsRig.disconnectSignal, signal) == .error(EINVAL))
         #expect(rig.ioctl(session, 0x5522) == .error(ENOTTY))
         #expect(CharDeviceFront.ports(of: "1-2.3") == [2, 3])
         await rig.finish()

@@ -147,7 +147,8 @@ struct UsbfsPlanTests {
     @Test("SUBMITURB: packets are read with the URB, and their sum is its length")
     func submitIsochronous() throws {
         let head = urb(0x04, 0, type: 0, flags: 2, packets: 2)
-        let packets: [UInt8] = [100, 0, 0, 0] + Array(repeating: 0, count: 8) + [50, 0, 0, 0] + Array(repeating: 0, count: 8)
+        let rest = Array(repeating: UInt8(0), count: 8)
+        let packets: [UInt8] = [100, 0, 0, 0] + rest + [50, 0, 0, 0] + rest
         #expect(try plan(0x8038_550a, head) == again((0x1000, 80)))
         #expect(try plan(0x8038_550a, head + packets) == again((0x1000, 80), (0x2000, 150)))
         let whole = head + packets + Array(repeating: 1, count: 150)

@@ -49,7 +49,8 @@ struct TestUsbfsURB {
         let head: [UInt8] = [type, endpoint, 0, 0] + UsbfsRig.word(0x7777) + UsbfsRig.word(flags) + UsbfsRig.word(0)
         let middle = UsbfsRig.long(buffer) + UsbfsRig.word(length) + UsbfsRig.word(0x7777) + UsbfsRig.word(0)
         let tail = UsbfsRig.word(packetsOrStream) + UsbfsRig.word(0x7777) + UsbfsRig.word(signal)
-        return head + middle + tail + UsbfsRig.long(0) + packets.flatMap { UsbfsRig.word($0) + Array(repeating: 0, count: 8) }
+        let table = packets.flatMap { UsbfsRig.word($0) + Array(repeating: 0, count: 8) }
+        return head + middle + tail + UsbfsRig.long(0) + table
     }
 }
 

@@ -143,7 +143,9 @@ struct UsbfsTransferTests {
     @Test("DISCARDURB waits for a device that takes its time, but not on when it's interrupted (U7, U13)")
     func slowDiscard() async throws {
         let rig = try UsbfsRig(
-            ScriptedBackend([.submit(.in(0x81, 512), .hold), .cancel(.ignore), .submit(.in(0x81, 512), .hold), .cancel(.ignore)]))
+            ScriptedBackend([
+                .submit(.in(0x81, 512), .hold), .cancel(.ignore), .submit(.in(0x81, 512), .hold), .cancel(.ignore),
+            ]))
         let session = try rig.open()
         let kernel = rig.kernel
         rig.submit(session, TestUsbfsURB())
