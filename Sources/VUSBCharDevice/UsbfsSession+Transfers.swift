@@ -312,7 +312,9 @@ extension UsbfsSession.State {
 
     /// U6.
     private mutating func failChain(_ endpoint: EndpointAddress, _ effects: inout UsbfsEffects) {
-        for index in Array(lines[endpoint.index]) {
+        // A copy: what ends leaves the line.
+        let line = lines[endpoint.index]
+        for index in line {
             guard transfers[index].isContinuation else { return }
             cancel(transfers[index], .unlink, &effects)
         }
