@@ -81,6 +81,7 @@ let package = Package(
         target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
+        target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
@@ -110,6 +111,7 @@ let package = Package(
         tests("VUSBFileSystem", ["CFuse3", "CVUSBShims"]),
         tests("VUSBUevent", ["CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
+        tests("VUSBCharDevice", ["CFuse3"]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
@@ -137,6 +139,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("IsochronousFrame", ["VUSBCore", "VUSBFileSystem"]),
         fuzzer("HCDChannel", ["VUSBCore", "VUSBFileSystem", "VUSBTestSupport"]),
         fuzzer("Redir", ["VUSBCore", "VUSBRedir", "VUSBTestSupport"]),
+        fuzzer("Usbfs", ["VUSBCore", "VUSBCharDevice", "VUSBTestSupport"]),
         fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
         fuzzer("QMP", ["VUSBVMM"]),
         fuzzer("GuestAgent", ["VUSBVMM"]),

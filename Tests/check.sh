@@ -80,6 +80,7 @@ VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
 VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
 VUSBUevent      VUSBCore CVUSBShims
 VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
+VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
 VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBCharDevice VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims

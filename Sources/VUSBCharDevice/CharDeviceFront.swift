@@ -101,7 +101,8 @@ package final class CharDeviceFront: Sendable {
         // It's there once the kernel has had the answer to its first question, or it never will be.
         guard let numbers = Self.numbers(of: name) else {
             throw USBError(
-                .io, "the kernel makes no character device \(name)", remedy: "look at dmesg for CUSE; see that /sys is mounted")
+                .io, "the kernel makes no character device \(name)",
+                remedy: "look at dmesg for CUSE; see that /sys is mounted")
         }
         return (channel, name, numbers)
     }

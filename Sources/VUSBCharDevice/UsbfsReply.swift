@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// `struct iovec` belongs to whichever Clang module Swift saw first.
 internal import CFuse3
 internal import Glibc
 internal import VUSBCore

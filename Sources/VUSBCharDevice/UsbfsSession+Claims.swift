@@ -109,7 +109,9 @@ extension UsbfsSession {
             reply.fields(fields)
         case .allocateStreams(let count, let endpoints): allocateStreams(count, endpoints, reply)
         case .getSpeed: reply.result(Int32(UsbfsABI.speed(device.speed)))
-        default: reply.error(carryOutClaim(request))
+        default:
+            let errno = carryOutClaim(request)
+            if errno == 0 { reply.result(0) } else { reply.error(errno) }
         }
     }
 

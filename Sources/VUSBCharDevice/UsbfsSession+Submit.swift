@@ -287,4 +287,3 @@ extension UsbfsSession.State {
         }
     }
 }
-

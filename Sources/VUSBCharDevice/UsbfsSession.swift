@@ -150,6 +150,8 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
             state.cancelAll(&effects)
             state.answerRelease(&effects)
             state.takeCompleted(&effects)
+            // The kernel lets nobody wait in a file that is released; nor is anybody forgotten.
+            state.answerGone(&effects)
             return state.nextDeadline
         }
         perform(effects)

@@ -25,8 +25,8 @@ cases=${VUSB_CASES:-$here/cases}
 
 # What the cases load. Dependencies come by themselves; what a kernel has built in needs no file.
 modules=(
-    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk cuse
-    fuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
+    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk
+    fuse cuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
     xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
     snd_usb_audio usbtest vhci_hcd usbip_host
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 gadgetfs
