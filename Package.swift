@@ -78,7 +78,6 @@ let package = Package(
         target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
         target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
-        target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),

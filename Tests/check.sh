@@ -77,7 +77,6 @@ VUSBCore
 VUSBEmulation   VUSBCore CVUSBShims
 VUSBHost        VUSBCore CLibUSB CVUSBShims
 VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
-VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
 VUSBUevent      VUSBCore CVUSBShims
 VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
 VUSBCharDevice  VUSBCore CFuse3 CVUSBShims

@@ -35,7 +35,8 @@ note "lsusb -v of the gadget is the same, $(wc -c </tmp/shown) bytes"
 shown web1 lsusb -t
 
 note "a keyboard's reports"
-shown web1 usbhid-dump -m 0525:a4ac -e stream -t 0 >/tmp/dump 2>/tmp/dump.error 8>&- &
+# The program itself, which vusbctl becomes: a function's number would be the shell's.
+vusbctl run --guest web1 -- usbhid-dump -m 0525:a4ac -e stream -t 0 >/tmp/dump 2>/tmp/dump.error 8>&- &
 dump=$!
 waits_for_keys() { vusbctl status --json | jq -e '.attached[] | select(.device == "emu-keyboard") | .urbsInFlight > 0'; }
 eventually 10 waits_for_keys
