@@ -93,7 +93,8 @@ let package = Package(
         target(
             "VUSBDaemon",
             [
-                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBCharDevice", "VUSBUevent", "VUSBRedir", "VUSBVMM",
+                "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBCharDevice", "VUSBUevent", "VUSBRedir",
+                "VUSBVMM",
                 "VUSBControl", "CVUSBShims",
                 logging, lifecycle, unixSignals, yams,
             ]

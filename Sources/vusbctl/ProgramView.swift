@@ -32,7 +32,8 @@ struct ProgramView {
     /// - Returns: why it couldn't.
     static func restart(_ arguments: [String], withNetwork: Bool) -> Failure {
         guard geteuid() == 0 else {
-            return Failure(Problem(.denied, "only root can give a program a view of its own", remedy: "sudo vusbctl run"))
+            return Failure(
+                Problem(.denied, "only root can give a program a view of its own", remedy: "sudo vusbctl run"))
         }
         var own = [CChar](repeating: 0, count: Int(PATH_MAX))
         // SAFETY: readlink writes at most as many bytes as the array has.

@@ -4,7 +4,6 @@
 import errno
 import os
 import re
-import shutil
 import stat
 import subprocess
 import unittest
@@ -19,10 +18,6 @@ export SYSTEMD_DEVICE_VERIFY_SYSFS=0
 shift
 exec "$@"
 """
-
-
-def needs(program):
-    return unittest.skipUnless(shutil.which(program), f"{program} isn't installed")
 
 
 class View(SharedDaemon):
@@ -150,7 +145,6 @@ class View(SharedDaemon):
 
     # Programs
 
-    @needs("lsusb")
     def test_lsusb_lists_what_the_guest_has_and_nothing_else(self):
         found = set(re.findall(r"^Bus (\d+) Device (\d+): ID ([0-9a-f:]+)", self.shown("lsusb"), re.M))
         expected = {("001", f"{n + 2:03}", identity) for n, (_, _, identity, _) in enumerate(self.held)}
@@ -158,7 +152,6 @@ class View(SharedDaemon):
         alone = re.findall(r"ID ([0-9a-f:]+)", self.shown("lsusb", guest="web2"))
         self.assertEqual(alone, ["1d6b:0002"])
 
-    @needs("lsusb")
     def test_lsusb_draws_the_tree(self):
         lines = self.shown("lsusb", "-t").splitlines()
         self.assertRegex(lines[0], r"Bus 0*1\.Port .*Class=root_hub, Driver=vusb/126p, 480M")
@@ -167,13 +160,11 @@ class View(SharedDaemon):
             ports, [("1", "2", "0", "480"), ("2", "3", "0", "480"), ("2", "3", "1", "480"), ("3", "4", "0", "12"),
                     ("4", "5", "0", "5000")])
 
-    @needs("lsusb")
     def test_lsusb_tells_descriptors(self):
         text = self.shown("lsusb", "-v", "-d", "0525:a4a7")
         for line in (r"bcdUSB +2\.00", r"bDeviceClass +2 ", r"bNumInterfaces +2$", r"bEndpointAddress +0x82"):
             self.assertRegex(text, re.compile(line, re.M))
 
-    @needs("usb-devices")
     def test_usb_devices_tells_all(self):
         blocks = self.shown("usb-devices").strip().split("\n\n")
         self.assertEqual(len(blocks), 1 + len(self.held))
@@ -182,7 +173,6 @@ class View(SharedDaemon):
         self.assertRegex(blocks[1], r"E:  Ad=81\(I\) Atr=02\(Bulk\) MxPS= 512 Ivl=0ms")
         self.assertRegex(blocks[3], r"I:  If#= 0 Alt= 0 #EPs= 1 Cls=03\(HID  \) Sub=01 Prot=01 Driver=\(none\)")
 
-    @needs("udevadm")
     def test_libudev_knows_devices_and_their_parents(self):
         text = self.shown("udevadm", "info", "--attribute-walk", "--path", "/sys/bus/usb/devices/1-1:1.0")
         looked = re.findall(r"looking at (?:parent )?device '(\S+)'", text)

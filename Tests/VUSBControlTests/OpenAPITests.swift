@@ -128,15 +128,15 @@ import Testing
                 "GuestSpec",
                 GuestSpec(
                     name: "", connector: "", mode: "", qmp: "", agent: "", share: "", policy: "", owner: "", group: "",
-                    fileMode: "", devices: [])
+                    fileMode: "", nodes: true, devices: [])
             ),
             (
                 "GuestInfo",
                 GuestInfo(
                     name: "", connector: "", mode: "", loadedMode: "", policy: "", qmp: "", agent: "", share: "",
                     export: "",
-                    channel: channel, machine: "", state: .failed, reason: "", owner: 0, group: 0, fileMode: "", devices: [],
-                    declaredBy: "", attachments: [])
+                    channel: channel, machine: "", state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
+                    devices: [], declaredBy: "", attachments: [])
             ),
             ("ChannelInfo", channel),
             (

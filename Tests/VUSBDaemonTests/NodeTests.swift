@@ -82,7 +82,7 @@ import VUSBTestSupport
         #expect(!port.journal.contains("end"))
         port.use(by: nil)
         #expect(try await bench.detach("emu-a", deadline: 1).state == .succeeded)
-        #expect(port.journal == ["quiet", "end"])
+        #expect(port.journal == ["resume", "quiet", "end"])
         await bench.close()
     }
 

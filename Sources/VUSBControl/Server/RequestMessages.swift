@@ -2,7 +2,8 @@
 
 extension GuestSpec: RequestMessage {
     static let fields = [
-        "name", "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "fileMode", "nodes", "devices",
+        "name", "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "fileMode", "nodes",
+        "devices",
     ]
 
     func check() throws(Problem) {

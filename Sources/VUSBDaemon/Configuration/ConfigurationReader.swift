@@ -13,7 +13,8 @@ struct ConfigurationReader {
         "modules", "guests",
     ]
     private static let guestKeys = [
-        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "devices", "load",
+        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "devices",
+        "load",
     ]
     /// What a connector may be called here; the daemon has no others.
     static let connectors = ["local", "qemu"]

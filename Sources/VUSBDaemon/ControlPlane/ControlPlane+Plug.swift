@@ -91,7 +91,7 @@ extension ControlPlane {
         let id = attachment.record.id
         deviceRegistry[id]?.holder = .detaching(operation: nil, attachment)
         attachment.device.disconnect()
-        attachment.redirect?.quiet()
+        attachment.quiet()
         unpublish(attachment)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: "unplugged")
         Task {

@@ -32,7 +32,7 @@ extension ControlPlane {
     /// Drains all devices; those in guests' kernels are taken from their drivers first.
     /// - Returns: URBs in flight at the deadline, by device.
     private func letAllGo(_ attachments: [Attachment], for limit: Duration) async -> [DeviceID: Int] {
-        for attachment in attachments { attachment.redirect?.quiet() }
+        for attachment in attachments { attachment.quiet() }
         let inModules = attachments.filter { guestRegistry[$0.guest]?.hasModule == true }
         let ids = Set(inModules.map(\.record.id))
         async let others = drain(attachments.filter { !ids.contains($0.record.id) }, for: limit)

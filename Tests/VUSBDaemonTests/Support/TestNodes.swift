@@ -74,9 +74,10 @@ final class TestNodePort: NodePort {
     /// A program has claimed its interface 0, or has closed it.
     func use(by process: Int32?) {
         state.withLock { state in
-            state.status.openers = process.map {
-                [CharDeviceStatus.Opener(process: $0, interfaces: [0], pending: 0, unreaped: 0)]
-            } ?? []
+            state.status.openers =
+                process.map {
+                    [CharDeviceStatus.Opener(process: $0, interfaces: [0], pending: 0, unreaped: 0)]
+                } ?? []
         }
     }
 
