@@ -46,8 +46,12 @@ struct ProgramView {
 
     /// - Returns: why the program couldn't be run.
     private static func execute(_ command: [String]) -> Failure {
-        // Else the program would have it ignored, as the client's sockets have.
+        // Else the program would have it ignored, as the client's sockets have, and what this thread, one of Dispatch's,
+        // has blocked: SIGTERM for one.
         signal(SIGPIPE, SIG_DFL)
+        var none = sigset_t()
+        unsafe sigemptyset(&none)
+        unsafe pthread_sigmask(SIG_SETMASK, &none, nil)
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe command.map { unsafe strdup($0) } + [nil]
         // SAFETY: a list of zero-terminated texts that ends with a null pointer, as execvp wants it.
         if let program = unsafe arguments[0] { unsafe execvp(program, &arguments) }

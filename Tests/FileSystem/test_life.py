@@ -120,7 +120,7 @@ class Stop(Case):
         self.assertEqual(vusbd.stop(), 0)
         vusbd.start()
         self.assertEqual(os.listdir(vusbd.guest("web1", "devices")), ["1-2"])
-        self.assertEqual(vusbd.guest("web1", "devices", "1-2", "dev").read_text(), "189:1\n")
+        self.assertEqual(vusbd.guest("web1", "devices", "1-2", "dev").read_text(), "189:2\n")
 
     def test_an_unloaded_guest_stays_unloaded(self):
         vusbd = self.loaded()
