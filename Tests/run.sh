@@ -21,7 +21,7 @@ fuzz_seconds=15
 # NAME | SECONDS that it may take | COMMAND
 suites='
 check      | 300  | Tests/check.sh
-release    | 1500 | swift build -c release --static-swift-stdlib --scratch-path .build-release
+build      | 2400 | Tests/build.sh
 unit       | 1500 | Tests/unit.sh
 filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
