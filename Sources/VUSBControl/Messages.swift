@@ -180,6 +180,10 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         case waiting
     }
 
+    package enum Machine: String, Codable, Sendable {
+        case running, paused, off
+    }
+
     package var name: String
     package var connector: String
     /// As declared.
@@ -194,8 +198,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var export: String?
     /// Of mode `module`.
     package var channel: ChannelInfo?
-    /// `running`, `paused` or `off`, as its monitor said last; absent where none is watched.
-    package var machine: String?
+    /// How its virtual machine is, as its monitor said last; absent where none is watched.
+    package var machine: Machine?
     package var state: State
     /// Why it failed.
     package var reason: String?
@@ -212,7 +216,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package init(
         name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
         qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
-        channel: ChannelInfo? = nil, machine: String? = nil, state: State,
+        channel: ChannelInfo? = nil, machine: Machine? = nil, state: State,
         reason: String? = nil, owner: Int, group: Int, fileMode: String, nodes: Bool = false, devices: [String],
         declaredBy: String, attachments: [AttachmentInfo]
     ) {

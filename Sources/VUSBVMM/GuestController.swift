@@ -27,16 +27,6 @@ package struct GuestController: Sendable, Equatable {
     }
 }
 
-extension GuestController {
-    /// What to do for a guest that has none, or none that fits.
-    package static let remedy = "add -device qemu-xhci,id=xhci to its command line"
-
-    /// There is none.
-    package static func missing(in guest: String) -> USBError {
-        USBError(.unsupported, "guest \(guest) has no USB controller", remedy: remedy)
-    }
-}
-
 /// What a device wants of the controller that it's plugged into.
 package struct PlugWish: Sendable, Hashable {
     package var speed: DeviceSpeed

@@ -49,6 +49,14 @@ package protocol VMMConnector: Sendable {
         _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
     ) async throws(USBError) -> PluggedPort
 
+    /// Returns once the guest's monitor has answered a question that changes nothing: what it's asked to do next it does
+    /// now, and not some time later.
+    /// - Throws: `timedOut`, `cancelled`; `gone` where the guest is off or its monitor is lost.
+    func checkAnswers(_ guest: String, within limit: Duration) async throws(USBError)
+
+    /// That the guest has no USB controller, with what to do about it.
+    func missingController(of guest: String) -> USBError
+
     /// Returns once the guest has let go of the port. One that isn't there is no error.
     /// - Parameter limit: how long it may take in all.
     /// - Throws: `timedOut`, `cancelled`; `gone`, at once, where the guest is off or its monitor is lost.
@@ -75,6 +83,14 @@ extension VMMConnector {
         _ guest: String, port: ControllerPort, wish: PlugWish, socketPath: String
     ) async throws(USBError) -> PluggedPort {
         throw unsupported("hotplug", guest)
+    }
+
+    package func checkAnswers(_ guest: String, within limit: Duration) async throws(USBError) {
+        throw unsupported("checkAnswers", guest)
+    }
+
+    package func missingController(of guest: String) -> USBError {
+        USBError(.unsupported, "guest \(guest) has no USB controller", remedy: "give it one")
     }
 
     package func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {

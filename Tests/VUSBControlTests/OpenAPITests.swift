@@ -135,7 +135,7 @@ import Testing
                 GuestInfo(
                     name: "", connector: "", mode: "", loadedMode: "", policy: "", qmp: "", agent: "", share: "",
                     export: "",
-                    channel: channel, machine: "", state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
+                    channel: channel, machine: .running, state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
                     devices: [], declaredBy: "", attachments: [])
             ),
             ("ChannelInfo", channel),

@@ -183,6 +183,39 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// D3: what was asked of it would be done when it goes on.
+    @Test func aMachineThatDoesNotAnswerIsNotAskedToLetGo() async throws {
+        let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        machine.change { $0.answerError = USBError(.timedOut, "QEMU of guest vm1 doesn't answer") }
+        let refused = try await bench.detach("emu-a", deadline: 0.1)
+        #expect(refused.error?.detail.contains("QEMU of guest vm1 doesn't answer") == true)
+        #expect(machine.journal.count == 1)
+        #expect(bench.redirect.ports.first?.journal == ["quiet", "resume"])
+        #expect(try await bench.detach("emu-a", .cancel).state == .succeeded)
+        #expect(machine.journal.last == "unplug vm1.1-1")
+        await bench.close()
+    }
+
+    /// D1: it goes on later.
+    @Test func whatAMachineWorkedWithWhenItWasPausedIsInUse() async throws {
+        let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
+        try await bench.load("vm1")
+        let port = try #require(bench.redirect.ports.first)
+        port.change { $0.idle = .zero }
+        machine.pause()
+        bench.monitor.tell(.stopped, "vm1")
+        _ = await bench.event("guest-life") { $0.detail == "stopped" }
+        port.change { $0.idle = .seconds(60) }
+        let refused = try await bench.detach("emu-a", deadline: 0.1)
+        #expect(refused.error?.detail.contains("was paused while it worked with") == true)
+        machine.resume()
+        bench.monitor.tell(.resumed, "vm1")
+        _ = await bench.event("guest-life") { $0.detail == "resumed" }
+        #expect(try await bench.detach("emu-a", deadline: 0.1).state == .succeeded)
+        await bench.close()
+    }
+
     @Test func anUnpluggedDeviceLeavesTheMachineToo() async throws {
         let (bench, machine) = try await Self.bench(["emu-a 0525:a4a0"], lists: ["emu-a"])
         try await bench.load("vm1")

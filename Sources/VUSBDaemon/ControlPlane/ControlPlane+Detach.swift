@@ -73,7 +73,7 @@ extension ControlPlane {
             restore(attachments)
             throw error
         }
-        // Those that their machine hasn't let go of it won't when it's asked again.
+        // A machine that hasn't let go of a device isn't asked again.
         for attachment in attachments { attachment.redirect?.end() }
         await giveBack(attachments, operation: operation, areUnplugged: true)
     }

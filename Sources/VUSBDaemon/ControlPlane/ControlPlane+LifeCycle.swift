@@ -21,6 +21,7 @@ extension ControlPlane {
         emit(.guestLife, guest: event.guest, detail: event.detail ?? event.kind.rawValue)
         machineGates[event.guest]?.open()
         if let machine = event.kind.state { change(event.guest) { $0.machine = machine } }
+        if event.kind == .stopped { notePause(of: event.guest) } else { change(event.guest) { $0.pausedInUse = [] } }
         switch event.kind {
         case .stopped: if guest.state == .waiting { Task { await self.bringBack(event.guest) } }
         // Not awaited: one guest's slow end must not keep the others' waiting. A guest that is being loaded for the

@@ -47,7 +47,7 @@ extension ControlPlane {
             if count > 0 { operationLog.step(operation, "unplugged \(count) of an earlier vusbd's") }
             let controllers = try await controllers(of: name).get()
             try checkGoing(name, operation)
-            guard !controllers.isEmpty else { throw GuestController.missing(in: name) }
+            guard !controllers.isEmpty else { throw connector.missingController(of: name) }
             operationLog.step(operation, "controllers: " + controllers.map(\.text).joined(separator: ", "))
         } catch let error as USBError {
             throw Problem(error, while: doing)
@@ -72,7 +72,13 @@ extension ControlPlane {
             let place = try answer.get()
             operationLog.step(operation, "plugged \(id) into \(place.text)")
         } catch {
-            throw Problem(error, while: "attach of device \(id) to guest \(name)")
+            let doing = "attach of device \(id) to guest \(name)"
+            guard port.status.state == .waiting else {
+                throw Problem(
+                    .failed, "\(doing): another process than its QEMU has connected to \(port.socketPath) first",
+                    remedy: "see who else runs as the guest's owner, and give each guest an owner of its own")
+            }
+            throw Problem(error, while: doing)
         }
         try await awaitHello(attachment, port, operation: operation)
     }
@@ -115,7 +121,7 @@ extension ControlPlane {
         var isTold = false
         let window = tools.times.rest
         while let busy = attachments.first(where: {
-            $0.isWorkedWith(within: window) && deviceRegistry[$0.record.id]?.hasLeft == false
+            isWorkedWith($0, within: window) && deviceRegistry[$0.record.id]?.hasLeft == false
         }) {
             guard ContinuousClock.now < deadline else {
                 guard release.onDeadline == .refuse else { return }
@@ -129,9 +135,29 @@ extension ControlPlane {
         }
     }
 
+    /// One that is paused goes on later with what it was at.
+    private func isWorkedWith(_ attachment: Attachment, within window: Duration) -> Bool {
+        attachment.isWorkedWith(within: window)
+            || guestRegistry[attachment.guest]?.pausedInUse.contains(attachment.record.id) == true
+    }
+
+    /// What the guest's machine was at when it was paused.
+    func notePause(of name: String) {
+        let window = tools.times.rest
+        let used = attached(to: name).filter { $0.redirect != nil && $0.isWorkedWith(within: window) }
+        change(name) { $0.pausedInUse = Set(used.map(\.record.id)) }
+    }
+
     private func use(of attachment: Attachment, _ release: Release) -> Problem {
         let (id, name) = (attachment.record.id, attachment.guest)
         emit(.detachRefused, guest: name, device: id, path: attachment.path, detail: "in use")
+        guard guestRegistry[name]?.pausedInUse.contains(id) != true else {
+            return Problem(
+                .busy, "the machine of guest \(name) was paused while it worked with device \(id)",
+                remedy:
+                    "let it go on (QMP: cont) and end what uses the device, or take it away all the same: vusbctl's "
+                    + "--cancel, onDeadline: cancel")
+        }
         let users = attachment.nodeUsers.map { " (\($0))" } ?? ""
         return Problem(
             .busy, "guest \(name)\(users) works with device \(id) yet after \(release.deadline.inSeconds) s",
@@ -140,7 +166,8 @@ extension ControlPlane {
         )
     }
 
-    /// The guests' machines let go of devices that are drained. A machine needs no time for it, but where it hangs.
+    /// The guests' machines let go of devices that are drained. A machine needs no time for it, but where it hangs: then
+    /// it isn't asked, since it would do it when it goes on, whatever was said here meanwhile.
     /// - Throws: `busy` where one doesn't and nothing is to be cut.
     func unplug(
         _ attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
@@ -148,6 +175,7 @@ extension ControlPlane {
         guard attachments.contains(where: { $0.redirect != nil }) else { return }
         operationLog.step(operation, "unplugging")
         let limit = min(max(deadline - .now, tools.times.cutOff), tools.times.unplug)
+        if release.onDeadline == .refuse { try await checkAnswers(of: attachments, within: limit) }
         for (attachment, failure) in await failures(unplugging: attachments, within: limit) {
             guard release.onDeadline == .cancel else {
                 throw Problem(
@@ -155,6 +183,20 @@ extension ControlPlane {
                     remedy: "see whether its machine runs; or cut it off: vusbctl's --cancel, onDeadline: cancel")
             }
             operationLog.step(operation, "\(attachment.record.id) is cut off: \(failure.message)")
+        }
+    }
+
+    private func checkAnswers(of attachments: [Attachment], within limit: Duration) async throws(Problem) {
+        for name in Set(attachments.filter { $0.redirect != nil }.map(\.guest)).sorted() {
+            guard let guest = guestRegistry[name], !guest.isGone, let connector = connectors[guest.definition.connector]
+            else { continue }
+            let answer = await ask(name, for: limit + .seconds(1)) { () async throws(USBError) in
+                try await connector.checkAnswers(name, within: limit)
+            }
+            guard case .failure(let error) = answer, error.code != .gone else { continue }
+            throw Problem(
+                .busy, "nothing was taken from guest \(name): \(error.message)",
+                remedy: "see whether its machine runs; or cut it off: vusbctl's --cancel, onDeadline: cancel")
         }
     }
 

@@ -83,6 +83,8 @@ struct GuestEntry: Sendable {
     var isGone = false
     /// How its machine is, as its connector said last; nil while nothing is watched.
     var machine: VMMGuest.State?
+    /// What it worked with when its machine was paused, until it goes on.
+    var pausedInUse: Set<DeviceID> = []
     /// It couldn't be asked anything during the unload that is under way.
     var silence: USBError?
     var numbers: GuestNumbers
@@ -139,6 +141,7 @@ struct GuestEntry: Sendable {
         state = .unloaded
         process = nil
         machine = nil
+        pausedInUse = []
         loadedMode = nil
         keepsLoaded = false
         held = []
@@ -187,7 +190,7 @@ struct GuestEntry: Sendable {
             share: definition.specification.share,
             export: definition.isExported ? export : nil,
             channel: loadedMode == .module ? Self.info(channel ?? HCDChannelStatus(state: .closed)) : nil,
-            machine: machineText,
+            machine: shownMachine,
             state: state.info,
             reason: reason,
             owner: Int(definition.access.uid),
@@ -200,11 +203,11 @@ struct GuestEntry: Sendable {
         )
     }
 
-    private var machineText: String? {
+    private var shownMachine: GuestInfo.Machine? {
         switch machine {
-        case .running: "running"
-        case .stopped: "paused"
-        case .off: "off"
+        case .running: .running
+        case .stopped: .paused
+        case .off: .off
         case .unknown, nil: nil
         }
     }

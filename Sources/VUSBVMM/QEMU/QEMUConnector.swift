@@ -175,6 +175,12 @@ package final class QEMUConnector: VMMConnector {
         try await plug(of: guest).plug(port, wish, socketPath)
     }
 
+    package func checkAnswers(_ guest: String, within limit: Duration) async throws(USBError) {
+        try await plug(of: guest).checkAnswers(within: limit)
+    }
+
+    package func missingController(of guest: String) -> USBError { PlugError.missingController(of: guest) }
+
     package func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {
         try await plug(of: guest).unplug(QEMUPlug.id(of: port), within: limit)
     }

@@ -33,8 +33,9 @@ struct QEMUState: Equatable {
         switch status {
         // QEMU outlives its VM with -no-shutdown or -action panic=pause: nothing that a guest could lose.
         case "shutdown", "guest-panicked": life = .ended
+        case "running": life = .fresh
         // What a machine is made of must not change while its state comes in.
-        case "running", "inmigrate": life = .fresh
+        case "inmigrate": life = .fresh
         default:
             life = .fresh
             return .stopped

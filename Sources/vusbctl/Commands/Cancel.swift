@@ -18,8 +18,10 @@ struct Cancel: AsyncParsableCommand {
             if ended.state == .running { ended = try await client.follow(ended) { _ in } }
             if common.json { try Output.json(ended) }
             guard ended.state != .cancelled else { return }
-            // It was too far to be undone.
-            throw Failure(Problem(.conflict, "operation \(operation) has \(ended.state.rawValue)", remedy: nil))
+            throw Failure(
+                Problem(
+                    .conflict, "operation \(operation) \(ended.state.rawValue) before it could be cancelled",
+                    remedy: "'vusbctl operations' has its last step"))
         }
     }
 }

@@ -24,7 +24,8 @@ struct Guests: AsyncParsableCommand {
             let mode = guest.policy == "manual" ? guest.mode : "\(guest.mode), \(guest.policy)"
             table.add(
                 guest.name, guest.connector, mode, guest.state.rawValue, guest.loadedMode,
-                guest.machine, guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode, held,
+                guest.machine?.rawValue, guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode,
+                held,
                 guest.declaredBy)
         }
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }

@@ -26,7 +26,8 @@ struct Status: AsyncParsableCommand {
         let guests = try await client.guests()
         let attachments = guests.flatMap(\.attachments)
         guard !common.json else {
-            return try Output.json(Report(status: status, attached: attachments), lines: watch)
+            let rows = guests.flatMap { guest in guest.attachments.map { Row(attachment: $0, machine: guest.machine) } }
+            return try Output.json(Report(status: status, attached: rows), lines: watch)
         }
         let table = attachments.isEmpty ? "" : "\n\n" + Self.table(guests)
         let begin = watch && Output.isOnTerminal ? Output.home : ""
@@ -36,7 +37,7 @@ struct Status: AsyncParsableCommand {
     /// The daemon's status, and the rows that the text shows below it.
     private struct Report: Encodable {
         var status: DaemonStatus
-        var attached: [AttachmentInfo]
+        var attached: [Row]
 
         private enum Key: String, CodingKey { case attached }
 
@@ -44,6 +45,19 @@ struct Status: AsyncParsableCommand {
             try status.encode(to: encoder)
             var fields = encoder.container(keyedBy: Key.self)
             try fields.encode(attached, forKey: .attached)
+        }
+    }
+
+    private struct Row: Encodable {
+        var attachment: AttachmentInfo
+        var machine: GuestInfo.Machine?
+
+        private enum Key: String, CodingKey { case machine }
+
+        func encode(to encoder: any Encoder) throws {
+            try attachment.encode(to: encoder)
+            var fields = encoder.container(keyedBy: Key.self)
+            try fields.encodeIfPresent(machine, forKey: .machine)
         }
     }
 
@@ -70,7 +84,7 @@ struct Status: AsyncParsableCommand {
             "GUEST", "MODE", "PATH", "DEVICE", "STATE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
         for guest in guests {
             // Nothing moves in a machine that's paused, whatever its connection is like.
-            let machine = guest.machine.flatMap { $0 == "running" ? nil : ", machine \($0)" } ?? ""
+            let machine = guest.machine.flatMap { $0 == .running ? nil : ", machine \($0)" } ?? ""
             for item in guest.attachments {
                 table.add(
                     item.guest, item.mode, item.path, item.device, item.state + machine, String(item.urbsInFlight),

@@ -32,6 +32,8 @@ final class TestMachine: Sendable {
         var controllers: [GuestController] = []
         var plugError: USBError?
         var unplugError: USBError?
+        /// Its monitor doesn't answer questions.
+        var answerError: USBError?
         /// What an earlier vusbd has left in it.
         var leftovers = 0
     }
@@ -286,6 +288,14 @@ final class TestMonitor: VMMConnector {
         if let error = machine.behaviour.plugError { throw error }
         machine.note("plug \(port.name) at \(socketPath)")
         return PluggedPort(bus: "xhci.0", port: 1)
+    }
+
+    func checkAnswers(_ guest: String, within limit: Duration) async throws(USBError) {
+        if let error = try reachable(guest).behaviour.answerError { throw error }
+    }
+
+    func missingController(of guest: String) -> USBError {
+        USBError(.unsupported, "guest \(guest) has no USB controller", remedy: "add -device qemu-xhci")
     }
 
     func hotunplug(_ guest: String, port: ControllerPort, within limit: Duration) async throws(USBError) {

@@ -8,15 +8,22 @@ struct PlugError {
     /// QEMU's id of the device.
     let device: String
 
+    /// A remedy for whatever a guest's controllers can't do.
+    private static let anotherController = "add -device qemu-xhci,id=xhci to its command line"
+
     // MARK: - Where to plug it in
 
+    static func missingController(of guest: String) -> USBError {
+        USBError(.unsupported, "guest \(guest) has no USB controller", remedy: anotherController)
+    }
+
     func noController(_ all: [QEMUController], for wish: PlugWish) -> USBError {
-        guard !all.isEmpty else { return GuestController.missing(in: guest) }
+        guard !all.isEmpty else { return Self.missingController(of: guest) }
         let names = all.map { "\($0.kind.rawValue) (\(PlainText.line($0.bus)))" }.joined(separator: ", ")
         let kind = wish.wantsStreams ? "a device with streams" : "a device of \(wish.speed.rawValue) speed"
         return USBError(
             .unsupported, "guest \(guest) has no USB controller for \(kind), only \(names)",
-            remedy: GuestController.remedy)
+            remedy: Self.anotherController)
     }
 
     func allTaken(_ candidates: [QEMUController], for wish: PlugWish) -> USBError {
@@ -31,7 +38,7 @@ struct PlugError {
                 + buses.joined(separator: " and ") + " are taken",
             remedy: isGrowing
                 ? "detach a device, or give qemu-xhci more ports: p2=15,p3=15"
-                : "detach a device, or \(GuestController.remedy)")
+                : "detach a device, or \(Self.anotherController)")
     }
 
     // MARK: - What QEMU says

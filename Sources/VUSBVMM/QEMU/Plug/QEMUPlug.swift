@@ -138,6 +138,18 @@ extension QEMUPlug {
 // MARK: - Out
 
 extension QEMUPlug {
+    /// See `VMMConnector.checkAnswers`.
+    func checkAnswers(within limit: Duration) async throws(USBError) {
+        do throws(USBError) {
+            _ = try await client.execute("query-status", within: limit)
+        } catch {
+            guard error.code == .timedOut else { throw error }
+            throw USBError(
+                .timedOut, "QEMU of guest \(guest) doesn't answer within \(limit)",
+                remedy: "look whether the QEMU process is stopped or hangs")
+        }
+    }
+
     /// See `VMMConnector.hotunplug`.
     func unplug(_ id: String, within limit: Duration) async throws(USBError) {
         do throws(USBError) {

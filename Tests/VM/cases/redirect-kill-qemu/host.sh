@@ -15,7 +15,10 @@ is_clean() {
 }
 sockets() { find "$work" -type s -name 'vm1-*'; }
 
-has_both() { ctl guests --json | jq -e '.[0] | .state == "loaded" and .machine == "paused" and (.attachments | length) == 2'; }
+has_both() {
+    ctl guests --json |
+        jq -e '.[0] | .state == "loaded" and .machine == "paused" and (.attachments | length) == 2'
+}
 
 # The guest's power cord is pulled: nothing may be left here after 2 seconds. Then there is such a machine again, which
 # waits for its start (-S), and has its devices before that.

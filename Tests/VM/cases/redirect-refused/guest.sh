@@ -38,10 +38,13 @@ ending $reader
 eventually 10 is_away 0525 a4a7
 equal "chardevs and devices at QEMU" "$(host plugged)" 2
 
-note "QEMU is frozen"
+note "QEMU is frozen: what is refused isn't done later"
 ctl attach emu-serial vm1
-wait_device 0525 a4a7 >/dev/null
-host frozen
+path=$(wait_device 0525 a4a7) || exit 1
+tty=$(wait_tty "$path") || exit 1
+host frozen 4 detach emu-serial --deadline 1s
+serial_echo "$tty" 65536
+host frozen 0 detach emu-serial --deadline 1s --cancel
 eventually 10 is_away 0525 a4a7
 host eventually_plugged 2
 ctl attach emu-serial vm1

@@ -17,18 +17,15 @@ step_refused_busy() {
     ctl "$@" 2>&1 || status=$?
     ((status == 4)) || { echo "vusbctl $* ended with $status" >&2; return 1; }
 }
-# QEMU stands still: what is to be taken from it is refused in bounded time, or cut off.
+# frozen STATUS ARG…: vusbctl while QEMU stands still must end so, in bounded time. Returns when QEMU has caught up.
 step_frozen() {
     local status=0 started=$SECONDS
     kill -STOP "$qemu_pid"
-    ctl detach emu-serial --deadline 1s >frozen 2>&1 || status=$?
-    cat frozen >&2
-    ((status == 4)) || { kill -CONT "$qemu_pid"; echo "detach ended with $status" >&2; return 1; }
-    grep -q -- '--cancel' frozen || { kill -CONT "$qemu_pid"; echo "no remedy: $(tail -n 1 frozen)" >&2; return 1; }
-    status=0
-    ctl detach emu-serial --deadline 1s --cancel >&2 || status=$?
+    ctl "${@:2}" >frozen 2>&1 || status=$?
     kill -CONT "$qemu_pid"
-    ((status == 0)) || { echo "detach --cancel ended with $status" >&2; return 1; }
+    qmp query-status >/dev/null
+    ((status == $1)) || { echo "vusbctl ${*:2} ended with $status: $(tail -n 1 frozen)" >&2; return 1; }
+    ((status == 0)) || grep -q -- '--cancel' frozen || { echo "no remedy: $(tail -n 1 frozen)" >&2; return 1; }
     ((SECONDS - started <= 20 * time_factor)) || { echo "that took $((SECONDS - started)) s" >&2; return 1; }
 }
 step_plugged() {

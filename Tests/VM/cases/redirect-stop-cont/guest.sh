@@ -24,6 +24,14 @@ done
 eventually 10 were_typed "47 22 31 48 47 22 31 48 "
 equal "the disk" "$(disk_of "$(usb_device 0525 a4a5)")" "$disk"
 
+note "halted while it reads, it keeps what it reads from"
+(dd if="/dev/$disk" bs=65536 iflag=direct 2>/dev/null | sha256sum >/tmp/sum) 8>&- &
+reader=$!
+usleep 100000
+host refused_while_paused
+ending $reader
+equal "the bytes" "$(cut -d' ' -f1 /tmp/sum)" "$image_sum"
+
 note "a device comes and one goes while it is halted"
 is_away() { ! usb_device "$1" "$2"; }
 (dd if="/dev/$disk" bs=65536 iflag=direct 2>/dev/null | sha256sum >/tmp/sum) 8>&- &

@@ -14,6 +14,13 @@ step_pause() {
     sleep "$1"
     qmp cont
 }
+step_refused_while_paused() {
+    local status=0
+    qmp stop && sleep 1
+    ctl detach emu-disk --deadline 0s >refused 2>&1 || status=$?
+    qmp cont
+    ((status == 4)) && grep -q "was paused while" refused || { echo "$status: $(tail -n 1 refused)" >&2; return 1; }
+}
 # While it stands still, a device comes and another goes.
 step_exchange() {
     qmp stop && ctl attach emu-serial vm1 && ctl detach emu-zero
