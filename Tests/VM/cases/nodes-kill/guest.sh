@@ -28,13 +28,12 @@ vusbctl run --guest web1 -- lu-serial claim || fail "it can't be claimed after t
 vusbctl run --guest web1 -- lu-serial echo || fail "it doesn't work after the kill"
 
 note "by mode and by view, nobody has another's"
-node=$(echo /vusb/guests/web1/dev/bus/usb/001/*)
-foreign=$(ls /vusb/guests/web1/dev/bus/usb/001 | tail -n 1)
+own=$(ls /vusb/guests/web1/dev/bus/usb/001 | tail -n 1)
 for node in /vusb/guests/web1/dev/bus/usb/001/*; do
     equal "owner and mode of $node" "$(stat -c '%U %a' "$node")" "alice 600"
     refused 'denied' su bob -s /bin/sh -c "exec 3<>$node"
 done
-node=/vusb/guests/web1/dev/bus/usb/001/$foreign
+node=/vusb/guests/web1/dev/bus/usb/001/$own
 su alice -s /bin/sh -c "exec 3<>$node" || fail "alice can't open her own $node"
 serial_of() { vusbctl run --guest "$1" -- lsusb -v -d 0525:a4a7 2>/dev/null | sed -n 's/.*iSerial *[0-9]* //p'; }
 first=$(serial_of web1)
