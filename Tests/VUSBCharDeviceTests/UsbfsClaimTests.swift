@@ -184,7 +184,7 @@ struct UsbfsClaimTests {
         await rig.finish()
     }
 
-    @Test("what is cancelled because the device goes is told as shut down, not as discarded (U21)", arguments: [true, false])
+    @Test("what is cancelled because the device goes is shut down, not discarded (U21)", arguments: [true, false])
     func drained(byDevice: Bool) async throws {
         let rig = try UsbfsRig()
         let session = try rig.open()

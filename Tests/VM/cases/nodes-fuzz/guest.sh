@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # 10,000 random ioctls at a node: vusbd doesn't crash, the device works on, and neither memory nor a descriptor is lost.
 modprobe cuse
-start_vusbd --emulate zero,pattern=mod63
-vusbctl guest add web1 --nodes --device emu-zero >/dev/null || fail "guest add web1"
-vusbctl load web1 >/dev/null || fail "load web1"
-node=/vusb/guests/web1/dev/bus/usb/$(vusbctl run --guest web1 -- lsusb -d 0525:a4a0 | sed 's/Bus \([0-9]*\) Device \([0-9]*\).*/\1\/\2/')
+cat >/tmp/vusb.yaml <<'END'
+emulate: ["zero,pattern=mod63"]
+guests:
+  web1: {nodes: true, load: true, devices: [emu-zero]}
+END
+start_vusbd --config /tmp/vusb.yaml
+eventually 10 attachment web1 emu-zero
+# 001 is the root hub.
+node=/vusb/guests/web1/dev/bus/usb/001/002
 [ -c "$node" ] || fail "$node is no node"
 memory() { sed -n 's/VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$vusbd_pid/status"; }
 descriptors() { ls "/proc/$vusbd_pid/fd" | wc -l; }

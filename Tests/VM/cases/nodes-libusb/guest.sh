@@ -2,10 +2,15 @@
 # Programs on Debian's libusb, which find their devices as anywhere: all types of transfers with the expected bytes, 32
 # in flight, cancels, a device that is taken away meanwhile, and callbacks for what comes and goes.
 modprobe cuse
-start_vusbd --emulate zero,pattern=mod63 --emulate serial --emulate keyboard
-vusbctl guest add web1 --nodes --device emu-zero --device emu-serial --device emu-keyboard >/dev/null ||
-    fail "guest add web1"
-vusbctl load web1 >/dev/null || fail "load web1"
+cat >/tmp/vusb.yaml <<'END'
+emulate: ["zero,pattern=mod63", serial, keyboard]
+guests:
+  web1: {nodes: true, load: true, devices: [emu-zero, emu-serial, emu-keyboard]}
+  # Loaded by the program that is to be told what comes and goes.
+  web2: {nodes: true, devices: [emu-zero]}
+END
+start_vusbd --config /tmp/vusb.yaml
+eventually 10 attachment web1 emu-keyboard
 # in_view PROGRAM…
 in_view() { vusbctl run --guest web1 -- "$@"; }
 in_flight() {
@@ -35,14 +40,13 @@ vusbctl run --guest web1 -- lu-serial hold >/tmp/hold 2>&1 8>&- &
 hold=$!
 eventually 10 grep -q held /tmp/hold
 eventually 10 in_flight emu-serial 32
-vusbctl detach emu-serial --cancel || fail "detach"
+vusbctl detach emu-serial --cancel --deadline 0s || fail "detach"
 ending $hold || fail "lu-serial hold: $(cat /tmp/hold)"
 equal "how the transfers ended" "$(tr '\n' ' ' </tmp/hold)" "held gone: 32 of 32 "
 in_view lu-zero 32 >/dev/null || fail "another device is affected"
 
 note "callbacks for what comes and goes"
 vusbctl unload web1 >/dev/null || fail "unload"
-vusbctl guest add web2 --nodes --device emu-zero >/dev/null || fail "guest add web2"
 vusbctl run --guest web2 --hotplug -- lu-plug 5 >/tmp/plug 2>/tmp/plug.error 8>&- &
 plug=$!
 eventually 20 grep -q listening /tmp/plug
@@ -55,5 +59,6 @@ eventually 10 grep -q '^+ 0525:a4a7' /tmp/plug
 vusbctl detach emu-serial >/dev/null || fail "detach"
 ending $plug || fail "lu-plug: $(cat /tmp/plug.error)"
 cat /tmp/plug
-equal "what was told" "$(sed 's/ [0-9.]*$//' /tmp/plug | tr '\n' ' ')" \
-    "listening + 0525:a4a0 + 0525:a4ac - 0525:a4ac + 0525:a4a7 - 0525:a4a7 "
+# Numbers are not given again while the guest is loaded, and nothing that stays gets another.
+equal "what was told" "$(tr '\n' ';' </tmp/plug)" \
+    "+ 0525:a4a0 1.2;listening;+ 0525:a4ac 1.3;- 0525:a4ac 1.3;+ 0525:a4a7 1.4;- 0525:a4a7 1.4;"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lu-plug EVENTS    prints `listening`, then each device that is there, comes or goes as libusb calls back, without
-//                   hubs: `+ VID:PID BUS.ADDRESS` or `- …`; ends after so many
+// lu-plug EVENTS        prints the devices that are there, `listening`, then each that comes or goes as libusb calls
+//                       back, without hubs: `+ VID:PID BUS.ADDRESS` or `- ...`; ends after so many
 // lu-plug keys COUNT    prints so many reports of an emulated keyboard in hexadecimal
 #include "device.h"
 

@@ -3,7 +3,7 @@
 // lu-serial echo      32 reads are in flight on an emulated serial adapter; what is sent comes back, in order
 // lu-serial cancel    32 reads in flight are cancelled, each ends so; a blocking one ends with its time
 // lu-serial hold      32 reads in flight, which nothing comes for; prints `held` and goes on until they have all ended,
-//                     then prints how many ended with NO_DEVICE. One in flight may be cancelled by nobody but a kill.
+//                     then prints how many ended with NO_DEVICE, and how many otherwise
 // lu-serial claim     takes its interfaces and gives them back
 //
 // What is wrong is named, and ends with 1.
