@@ -25,7 +25,10 @@ eventually 10 idle
 vusbctl run --guest web1 -- lu-zero 32 || fail "the device doesn't work after that"
 eventually 10 idle
 kill -0 "$pid" || fail "vusbd has ended"
-note "memory $before KiB before, $(memory) KiB after; $files descriptors, $workers threads"
-equal "descriptors" "$(descriptors)" "$files"
-equal "threads" "$(threads)" "$workers"
+note "memory $before KiB before, $(memory) KiB after; descriptors $files, $(descriptors); threads $workers, $(threads)"
+# A connection of vusbctl may still be being closed.
+has_as_many_descriptors() { [ "$(descriptors)" -le "$files" ]; }
+eventually 10 has_as_many_descriptors
+# Those of tasks are made when first needed, as many as processors; the emulation's clock goes when nothing is paced.
+[ "$(threads)" -le $((workers + 3)) ] || fail "vusbd has $(threads) threads, $workers before"
 [ "$(memory)" -lt $((before + 4096)) ] || fail "vusbd has $(memory) KiB of memory, $before before"
