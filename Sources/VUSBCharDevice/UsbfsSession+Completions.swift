@@ -47,8 +47,9 @@ extension UsbfsSession.State {
         answerRelease(&effects)
     }
 
+    /// What nobody here has cancelled the device has: it's being drained, or has another setting (U17, U21).
     private func cancelStatus(_ transfer: UsbfsTransfer) -> Int32 {
-        transfer.cancel?.status ?? UsbfsTransfer.Cancel.kill.status
+        transfer.cancel?.status ?? UsbfsTransfer.Cancel.shutdown.status
     }
 
     private func isLastShort(_ transfer: UsbfsTransfer) -> Bool {
@@ -180,10 +181,10 @@ extension UsbfsSession.State {
         }
     }
 
-    mutating func cancelAll(_ effects: inout UsbfsEffects) {
+    mutating func cancelAll(_ kind: UsbfsTransfer.Cancel, _ effects: inout UsbfsEffects) {
         // The last first: what waits for another isn't to begin.
         for transfer in transfers.filter(\.isPending).sorted(by: { $0.order > $1.order }) {
-            cancel(transfer, .kill, &effects)
+            cancel(transfer, kind, &effects)
         }
     }
 }

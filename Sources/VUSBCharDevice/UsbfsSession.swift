@@ -147,7 +147,7 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
             state.readPosition = 0
             wait.reply = reply.take()
             state.waits.append(wait)
-            state.cancelAll(&effects)
+            state.cancelAll(.kill, &effects)
             state.answerRelease(&effects)
             state.takeCompleted(&effects)
             // The kernel lets nobody wait in a file that is released; nor is anybody forgotten.
@@ -165,7 +165,7 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
         var effects = UsbfsEffects()
         state.withLock { state in
             if state.phase == .open { state.phase = .gone }
-            state.cancelAll(&effects)
+            state.cancelAll(.shutdown, &effects)
             state.answerGone(&effects)
             effects.poller = state.poller
         }

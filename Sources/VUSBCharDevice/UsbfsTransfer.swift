@@ -19,12 +19,20 @@ final class UsbfsTransfer: @unchecked Sendable {
         case completed
     }
 
-    /// How a cancelled one is told to its caller, as usb_kill_urb and usb_unlink_urb do.
+    /// How a cancelled one is told to its caller: as usb_kill_urb and usb_unlink_urb do, and as URBs end whose endpoint
+    /// goes.
     enum Cancel: Equatable {
         case kill
         case unlink
+        case shutdown
 
-        var status: Int32 { self == .kill ? URBStatus.noEndpoint.rawValue : URBStatus.cancelled.rawValue }
+        var status: Int32 {
+            switch self {
+            case .kill: URBStatus.noEndpoint.rawValue
+            case .unlink: URBStatus.cancelled.rawValue
+            case .shutdown: URBStatus.shutdown.rawValue
+            }
+        }
     }
 
     /// What it's for.

@@ -168,6 +168,18 @@ make_base() {
     archive "$tree" >"$stage/base.cpio"
 }
 
+# Programs on libusb, which finds devices by the libudev that it's linked with: they can't be static.
+make_libusb_programs() {
+    local source name
+    for source in "$here"/programs/libusb/*.c; do
+        name=$(basename "${source%.c}")
+        # What pkg-config prints are several words.
+        # shellcheck disable=SC2046
+        cc -std=gnu11 -O2 -Wall -Wextra -Werror -o "$stage/$name" "$source" $(pkg-config --cflags --libs libusb-1.0)
+        copy_program "$stage/$name" "bin/$name"
+    done
+}
+
 make_vusb() {
     local tree=$stage/vusb name
     for name in vusbd vusbctl; do
@@ -176,6 +188,7 @@ make_vusb() {
         strip "$tree/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
     done
     for name in "${vusb_programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
+    make_libusb_programs
     archive "$tree" >"$stage/vusb.cpio"
 }
 

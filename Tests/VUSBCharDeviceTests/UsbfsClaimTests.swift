@@ -184,6 +184,16 @@ struct UsbfsClaimTests {
         await rig.finish()
     }
 
+    @Test("what is cancelled because the device goes is shut down, not discarded (U21)", arguments: [true, false])
+    func drained(byDevice: Bool) async throws {
+        let rig = try UsbfsRig()
+        let session = try rig.open()
+        rig.submit(session, TestUsbfsURB())
+        if byDevice { rig.device.cancelAll() } else { rig.node.end() }
+        #expect(rig.reap(session)?.status == -ESHUTDOWN)
+        await rig.finish()
+    }
+
     @Test("openers are told of when they come and go")
     func changes() async throws {
         let rig = try UsbfsRig()
