@@ -73,7 +73,8 @@ extension ControlPlane {
             operationLog.step(operation, "plugged \(id) into \(place.text)")
         } catch {
             let doing = "attach of device \(id) to guest \(name)"
-            guard port.status.state == .waiting else {
+            // QEMU finds no socket: somebody was there before it.
+            if error.code == .notFound, port.status.state != .waiting {
                 throw Problem(
                     .failed, "\(doing): another process than its QEMU has connected to \(port.socketPath) first",
                     remedy: "see who else runs as the guest's owner, and give each guest an owner of its own")

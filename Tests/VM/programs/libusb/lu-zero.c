@@ -156,6 +156,8 @@ int main(int argc, char **argv)
     expect(count >= in_flight, "TRANSFERS is 32 or more");
     zero = open_listed("0525:a4a0");
     serial_number();
+    // What a program before has left in it, a halt for one, isn't this one's affair.
+    must(libusb_reset_device(zero), "reset");
     must(libusb_claim_interface(zero, 0), "claim");
     control();
     bulk(0x81, count);
