@@ -115,19 +115,28 @@ final class FakeMachine: Sendable {
             }
             let arguments = command["arguments"] ?? [:]
             let usual = { self.state.withLock { Self.answer(name, arguments, &$0) } }
+            // What it does is done, and noted, before its answer can be seen.
             switch reply {
-            case .end?: peer.close()
-            case .silence?: _ = usual()
+            case .end?:
+                arrived(command, name)
+                peer.close()
+            case .silence?:
+                _ = usual()
+                arrived(command, name)
             case .early(let device)?:
                 await deleted(device, peer)
-                await send(usual(), command, peer)
-            case .some(let reply): await send(reply, command, peer)
+                let answer = usual()
+                arrived(command, name)
+                await send(answer, command, peer)
+            case .some(let reply):
+                arrived(command, name)
+                await send(reply, command, peer)
             case nil:
                 let answer = usual()
+                arrived(command, name)
                 await send(answer, command, peer)
                 if name == "device_del", case .value = answer { await deleted(arguments["id"]?.string ?? "", peer) }
             }
-            arrived(command, name)
         }
     }
 
