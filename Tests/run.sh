@@ -27,7 +27,7 @@ filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
 kmod       | 600  | Tests/kmod.sh
 fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'
-vm         | 1500 | Tests/VM/run.sh
+vm         | 2700 | Tests/VM/run.sh
 '
 
 trim() { local text="$*"; echo "$text"; }
