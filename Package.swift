@@ -75,12 +75,13 @@ let package = Package(
 
         // The core, and what stands on each side of it. Arrows point down only.
         target("VUSBCore", []),
-        target("VUSBHost", ["VUSBCore", "CLibUSB", "CVUSBShims", logging]),
-        target("VUSBEmulation", ["VUSBCore", "CVUSBShims"]),
+        target("VUSBSystem", ["CVUSBShims"]),
+        target("VUSBHost", ["VUSBCore", "VUSBSystem", "CLibUSB", "CVUSBShims", logging]),
+        target("VUSBEmulation", ["VUSBCore", "VUSBSystem", "CVUSBShims"]),
         target("VUSBFileSystem", ["VUSBCore", "CFuse3", "CVUSBShims", logging]),
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
-        target("VUSBRedir", ["VUSBCore", "CUSBRedirParser", "CVUSBShims", deque]),
-        target("VUSBCharDevice", ["VUSBCore", "CFuse3", "CVUSBShims", deque]),
+        target("VUSBRedir", ["VUSBCore", "VUSBSystem", "CUSBRedirParser", "CVUSBShims", deque]),
+        target("VUSBCharDevice", ["VUSBCore", "VUSBSystem", "CFuse3", "CVUSBShims", deque]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",

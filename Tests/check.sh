@@ -74,12 +74,13 @@ licences() {
 # Arrows point down only. A line is: target, then the project's targets that it may import.
 import_rules='
 VUSBCore
-VUSBEmulation   VUSBCore CVUSBShims
-VUSBHost        VUSBCore CLibUSB CVUSBShims
+VUSBSystem      CVUSBShims
+VUSBEmulation   VUSBCore VUSBSystem CVUSBShims
+VUSBHost        VUSBCore VUSBSystem CLibUSB CVUSBShims
 VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
 VUSBUevent      VUSBCore CVUSBShims
-VUSBRedir       VUSBCore CUSBRedirParser CVUSBShims
-VUSBCharDevice  VUSBCore CFuse3 CVUSBShims
+VUSBRedir       VUSBCore VUSBSystem CUSBRedirParser CVUSBShims
+VUSBCharDevice  VUSBCore VUSBSystem CFuse3 CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
 VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBCharDevice VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims

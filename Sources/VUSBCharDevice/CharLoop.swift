@@ -4,6 +4,7 @@ internal import CVUSBShims
 internal import Glibc
 internal import Synchronization
 internal import VUSBCore
+internal import VUSBSystem
 
 /// What the loop serves.
 protocol CharServed: AnyObject, Sendable {
@@ -45,7 +46,7 @@ final class CharLoop: UsbfsClock {
         guard epoll >= 0, wakeUp >= 0, watch(wakeUp, key: 0) else { throw Self.failure(errno) }
         for number in 0..<max(1, threads) {
             state.withLock { $0.running += 1 }
-            let code = CharThread.start(name: "vusb-char-\(number)") { [self] in run() }
+            let code = DetachedThread.start(name: "vusb-char-\(number)") { [self] in run() }
             guard code != 0 else { continue }
             state.withLock { $0.running -= 1 }
             // Those that run are enough.

@@ -22,7 +22,7 @@ package enum UsbfsFuzzing {
 /// Concurrency model: the fuzzer's one thread; each `Mutex` is for the compiler.
 private final class UsbfsFuzzRig: UsbfsClock {
     let kernel = UsbfsFuzzKernel()
-    let backend = UsbfsFuzzBackend()
+    let backend = FuzzBackend(isHolding: true)
     let device: VirtualDevice
     private let wakes = Mutex<[UsbfsSession]>([])
     private let parts = Mutex<Parts?>(nil)
@@ -67,7 +67,7 @@ private final class UsbfsFuzzRig: UsbfsClock {
         case 0...6: call(session, &stream)
         case 7: kernel.goOn(drop: stream.byte() & 1 == 0)
         case 8...9: backend.completeOne(stream.byte())
-        case 10: backend.toggle()
+        case 10: backend.isHolding.toggle()
         case 11: for request in kernel.waiting { session.interrupted(request) }
         case 12: passTime()
         case 13:
@@ -262,66 +262,5 @@ extension UsbfsFuzzKernel.State {
             input += memory[Int(start)..<Int(start) + range.count]
         }
         return input
-    }
-}
-
-/// Ends what is submitted at once, or keeps it until it's told to end it.
-private final class UsbfsFuzzBackend: USBBackend {
-    private struct State {
-        var held: [HeldURB] = []
-        var isHolding = true
-        var submitted = 0
-        var completed = 0
-    }
-
-    private let state = Mutex(State())
-
-    var isBalanced: Bool { state.withLock { $0.submitted == $0.completed } }
-    func toggle() { state.withLock { $0.isHolding.toggle() } }
-
-    func submit(_ urb: consuming URB) {
-        let item = HeldURB(urb)
-        let isKept = state.withLock { state in
-            state.submitted += 1
-            if state.isHolding { state.held.append(item) }
-            return state.isHolding
-        }
-        if !isKept { complete(item, .success, length: 3) }
-    }
-
-    func cancel(_ token: URBToken) {
-        let item = state.withLock { state in
-            state.held.firstIndex { $0.token == token }.map { state.held.remove(at: $0) }
-        }
-        if let item { complete(item, .cancelled, length: 1) }
-    }
-
-    func reset() async throws(USBError) {}
-    func close() async {}
-
-    /// Ends the oldest, or the newest; false where there is none.
-    @discardableResult
-    func completeOne(_ choice: UInt8) -> Bool {
-        let item = state.withLock { state -> HeldURB? in
-            guard !state.held.isEmpty else { return nil }
-            return choice & 8 == 0 ? state.held.removeFirst() : state.held.removeLast()
-        }
-        guard let item else { return false }
-        let statuses: [URBStatus] = [.success, .stall, .success, .partial, .cancelled, .babble, .success, .noDevice]
-        complete(item, statuses[Int(choice & 7)], length: Int(choice >> 4))
-        return true
-    }
-
-    /// - Parameter length: in sixteenths.
-    private func complete(_ item: HeldURB, _ status: URBStatus, length: Int) {
-        guard var urb = item.take() else { return }
-        state.withLock { $0.completed += 1 }
-        for index in 0..<urb.packetCount {
-            guard var packet = urb.packet(at: index) else { continue }
-            packet.actualLength = packet.length / UInt32(index % 3 + 1)
-            urb.packets?[index] = packet
-        }
-        let count = urb.requestedLength * (length + 1) / 16
-        urb.complete(status, actualLength: count)
     }
 }

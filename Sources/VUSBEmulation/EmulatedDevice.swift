@@ -2,6 +2,7 @@
 
 import Synchronization
 import VUSBCore
+import VUSBSystem
 
 /// What `EmulationSource` does with a device, whatever its model.
 protocol EmulatedUnit: USBBackend {
@@ -151,7 +152,7 @@ final class EmulatedDevice<Model: DeviceModel>: EmulatedUnit, Paced {
         }
         if !needsThread {
             laneCondition.signal()
-        } else if !DetachedThread.start("vusb-emu-io", { self.runLane() }) {
+        } else if DetachedThread.start(name: "vusb-emu-io", body: { self.runLane() }) != 0 {
             // No thread to be had: late is better than never.
             runLane()
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Synchronization
+import VUSBSystem
 
 /// What the clock wakes.
 protocol Paced: AnyObject, Sendable {
@@ -44,7 +45,7 @@ final class PaceClock: Sendable {
     }
 
     private func startThread() {
-        if DetachedThread.start("vusb-emu-clock", { self.run() }) { return }
+        if DetachedThread.start(name: "vusb-emu-clock", body: { self.run() }) == 0 { return }
         // No thread to be had: what waits is served now, unpaced, rather than never.
         while let alarm = state.withLock({ $0.popOrStop() }) { alarm.device.timeReached() }
     }

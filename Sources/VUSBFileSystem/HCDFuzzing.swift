@@ -20,7 +20,7 @@ package enum HCDFuzzing {
 private final class HCDFuzzSession {
     private let channel: HCDChannel
     private let session: HCDSession
-    private let backends = [HCDFuzzBackend(), HCDFuzzBackend()]
+    private let backends = [FuzzBackend(isHolding: true), FuzzBackend(isHolding: true)]
     private let devices: [VirtualDevice]
 
     init(_ descriptors: Descriptors) {
@@ -132,52 +132,5 @@ private final class HCDFuzzSession {
         }
         bytes += payload
         return bytes + Array(repeating: 0, count: HCDRecord.padding(bytes.count))
-    }
-}
-
-/// Keeps what is submitted until it's told to end it.
-///
-/// Concurrency model: the fuzzer's one thread; the `Mutex` is for the compiler.
-private final class HCDFuzzBackend: USBBackend {
-
-    private let held = Mutex<[HeldURB]>([])
-    private let counts = Mutex((submitted: 0, completed: 0))
-
-    var isBalanced: Bool { counts.withLock { $0.submitted == $0.completed } }
-
-    func submit(_ urb: consuming URB) {
-        counts.withLock { $0.submitted += 1 }
-        let item = HeldURB(urb)
-        held.withLock { $0.append(item) }
-    }
-
-    func cancel(_ token: URBToken) {
-        let item = held.withLock { held in
-            held.firstIndex { $0.token == token }.map { held.remove(at: $0) }
-        }
-        if let item { complete(item, .cancelled) }
-    }
-
-    func reset() async throws(USBError) {}
-    func close() async {}
-
-    /// Ends the oldest; false where there is none.
-    @discardableResult
-    func completeOne(_ choice: UInt8) -> Bool {
-        guard let item = held.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) else { return false }
-        complete(item, choice & 1 == 0 ? .success : .stall)
-        return true
-    }
-
-    private func complete(_ item: HeldURB, _ status: URBStatus) {
-        guard var urb = item.take() else { return }
-        counts.withLock { $0.completed += 1 }
-        for index in 0..<urb.packetCount {
-            guard var packet = urb.packet(at: index) else { continue }
-            packet.actualLength = packet.length / UInt32(index % 3 + 1)
-            urb.packets?[index] = packet
-        }
-        let length = urb.requestedLength
-        urb.complete(status, actualLength: length / 2)
     }
 }

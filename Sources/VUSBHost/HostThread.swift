@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CLibUSB
-import CVUSBShims
-import Glibc
 import Synchronization
 import VUSBCore
+import VUSBSystem
 
 /// A thread that runs one function and ends with it.
 ///
@@ -15,17 +13,6 @@ final class HostThread: Sendable {
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
 
-    private final class Start: Sendable {
-        let name: String
-        let body: @Sendable () -> Void
-        let thread: HostThread
-        init(name: String, thread: HostThread, body: @escaping @Sendable () -> Void) {
-            self.name = name
-            self.thread = thread
-            self.body = body
-        }
-    }
-
     private let state = Mutex(State())
     /// Deep enough for libusb and a sysfs scan; the default of 8 MiB would only be reserved.
     private static let stackSize = 512 << 10
@@ -33,8 +20,10 @@ final class HostThread: Sendable {
     /// - Parameter name: at most 15 bytes, as the kernel shows it.
     /// - Throws: `io` where the system has no thread to give.
     init(name: String, body: @escaping @Sendable () -> Void) throws(USBError) {
-        let start = Start(name: name, thread: self, body: body)
-        let code = Self.create(start)
+        let code = DetachedThread.start(name: name, stackSize: Self.stackSize) { [self] in
+            body()
+            ended()
+        }
         guard code == 0 else {
             throw USBError(
                 .io,
@@ -44,26 +33,8 @@ final class HostThread: Sendable {
         }
     }
 
-    private static func create(_ start: Start) -> Int32 {
-        var attributes = pthread_attr_t()
-        unsafe pthread_attr_init(&attributes)
-        defer { unsafe pthread_attr_destroy(&attributes) }
-        unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        unsafe pthread_attr_setstacksize(&attributes, stackSize)
-        // Balanced in threadMain, or below where there is no thread to run it.
-        let argument = unsafe Unmanaged.passRetained(start).toOpaque()
-        var thread = pthread_t()
-        let code = unsafe pthread_create(&thread, &attributes, threadMain, argument)
-        if code != 0 { unsafe Unmanaged<Start>.fromOpaque(argument).release() }
-        return code
-    }
-
-    fileprivate static func run(_ argument: UnsafeMutableRawPointer) {
-        // SAFETY: create passed a retained Start, and this thread is the only one to take it.
-        let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-        unsafe CVUSBShims_set_thread_name(start.name)
-        start.body()
-        let waiters = start.thread.state.withLock { state in
+    private func ended() {
+        let waiters = state.withLock { state in
             state.ended = true
             defer { state.waiters.removeAll() }
             return state.waiters
@@ -81,9 +52,4 @@ final class HostThread: Sendable {
             if ended { continuation.resume() }
         }
     }
-}
-
-private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    if let argument = unsafe argument { unsafe HostThread.run(argument) }
-    return nil
 }

@@ -37,7 +37,7 @@ private final class RedirFuzzSession {
     }()
 
     private let session: RedirSession
-    private let backend = RedirFuzzBackend()
+    private let backend = FuzzBackend(isHolding: false)
     private let device: VirtualDevice
     private let peer: Int32
     private var hasLongIDs = false
@@ -177,75 +177,5 @@ private final class RedirFuzzSession {
         let count = Int(stream.byte()) << Int(stream.byte() % 4)
         let length = [UInt8(truncatingIfNeeded: count), UInt8(truncatingIfNeeded: count >> 8)]
         return [endpoint & 0x7f, 0] + length + Array(repeating: 3, count: count)
-    }
-}
-
-/// Ends what is submitted at once, or keeps it until it's told to end it.
-///
-/// Concurrency model: the fuzzer's one thread; the `Mutex` is for the compiler.
-private final class RedirFuzzBackend: USBBackend {
-
-    private struct State {
-        var held: [HeldURB] = []
-        var isHolding = false
-        var submitted = 0
-        var completed = 0
-        /// A stream that is answered at once asks again at once: only so many.
-        var atOnce = 0
-    }
-
-    private let state = Mutex(State())
-
-    var isBalanced: Bool { state.withLock { $0.submitted == $0.completed } }
-    var isHolding: Bool {
-        get { state.withLock { $0.isHolding } }
-        set { state.withLock { $0.isHolding = newValue } }
-    }
-
-    func submit(_ urb: consuming URB) {
-        let item = HeldURB(urb)
-        let isKept = state.withLock { state in
-            state.submitted += 1
-            state.atOnce += 1
-            guard state.isHolding || state.atOnce % 4 == 0 else { return false }
-            state.held.append(item)
-            return true
-        }
-        if !isKept { complete(item, .success) }
-    }
-
-    func cancel(_ token: URBToken) {
-        let item = state.withLock { state in
-            state.held.firstIndex { $0.token == token }.map { state.held.remove(at: $0) }
-        }
-        if let item { complete(item, .cancelled) }
-    }
-
-    func reset() async throws(USBError) {}
-    func close() async {}
-
-    /// Ends the oldest, or the newest; false where there is none.
-    @discardableResult
-    func completeOne(_ choice: UInt8) -> Bool {
-        let item = state.withLock { state -> HeldURB? in
-            guard !state.held.isEmpty else { return nil }
-            return choice & 8 == 0 ? state.held.removeFirst() : state.held.removeLast()
-        }
-        guard let item else { return false }
-        let statuses: [URBStatus] = [.success, .stall, .io, .success, .partial, .cancelled, .babble, .success]
-        complete(item, statuses[Int(choice & 7)])
-        return true
-    }
-
-    private func complete(_ item: HeldURB, _ status: URBStatus) {
-        guard var urb = item.take() else { return }
-        state.withLock { $0.completed += 1 }
-        for index in 0..<urb.packetCount {
-            guard var packet = urb.packet(at: index) else { continue }
-            packet.actualLength = packet.length / UInt32(index % 3 + 1)
-            urb.packets?[index] = packet
-        }
-        let length = urb.requestedLength
-        urb.complete(status, actualLength: length / 2)
     }
 }

@@ -4,6 +4,7 @@ internal import CVUSBShims
 internal import Glibc
 internal import Synchronization
 internal import VUSBCore
+internal import VUSBSystem
 
 /// What the loop watches: a listener or a connection.
 protocol RedirPolled: AnyObject, Sendable {
@@ -37,7 +38,7 @@ final class RedirLoop: Sendable {
         guard epoll >= 0, wakeUp >= 0, watch(wakeUp, key: 0, EPOLLIN.rawValue) else {
             throw Self.failure(errno)
         }
-        let code = RedirThread.start(name: "vusb-redirect") { [self] in run() }
+        let code = DetachedThread.start(name: "vusb-redirect") { [self] in run() }
         guard code == 0 else { throw Self.failure(code) }
     }
 
