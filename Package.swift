@@ -134,6 +134,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
     package.targets += [
         .target(name: "CFuzzMain", path: "Tests/Fuzz/CFuzzMain"),
         fuzzer("Descriptors", ["VUSBCore"]),
+        fuzzer("Storage", ["VUSBCore"]),
         fuzzer("SetupPacket", ["VUSBCore", "VUSBTestSupport"]),
         fuzzer("Emulation", ["VUSBCore", "VUSBEmulation", "VUSBTestSupport"]),
         fuzzer("Uevent", ["VUSBHost"]),

@@ -7,7 +7,7 @@
 #
 # A suite's output goes to out/test/SUITE.log, a line about it to the terminal, on failure with the log's end. Nothing
 # is skipped: a suite that can't be run has failed. Each runs in a session of its own, and what it leaves running is
-# ended with it. The last line is `N passed, N failed`.
+# ended with it. What failed is told once more at the end; the last line is `N passed, N failed`.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -27,7 +27,7 @@ filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
 kmod       | 600  | Tests/kmod.sh
 fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'
-vm         | 2700 | Tests/VM/run.sh
+vm         | 3600 | Tests/VM/run.sh
 '
 
 trim() { local text="$*"; echo "$text"; }
@@ -79,6 +79,7 @@ counts() {
 
 passed=0
 failed=0
+failures=()
 run_suite() {
     local name=$1 log=$logs/$1.log seconds command status=0 suite_passed= suite_failed= started=$SECONDS
     seconds=$(suite_field "$name" seconds)
@@ -103,6 +104,8 @@ run_suite() {
     failed=$((failed + suite_failed))
     echo "$suite_passed passed, $suite_failed failed ($((SECONDS - started)) s)"
     ((suite_failed == 0)) && return
+    failures+=("FAIL $name, status $status after $((SECONDS - started)) s; see $log")
+    mapfile -t -O "${#failures[@]}" failures < <(grep -aE '^FAIL(ED)? |^(. )?Test .* failed after ' "$log" | sort -u)
     ((status != 124 && status != 137)) || echo "   not done within $seconds s"
     echo "   the end of $log:"
     tail -n 40 "$log" | sed 's/^/   | /'
@@ -117,5 +120,7 @@ selected=("$@")
 ((${#selected[@]})) || mapfile -t selected < <(suite_names)
 for name in "${selected[@]}"; do run_suite "$name"; done
 
+# All that failed, where nobody has to look for it.
+((!failed)) || printf '%s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -7,3 +7,8 @@ void CVUSBShims_set_thread_name(const char *name)
 {
 	prctl(PR_SET_NAME, name);
 }
+
+void CVUSBShims_set_timer_slack(unsigned long nanoseconds)
+{
+	prctl(PR_SET_TIMERSLACK, nanoseconds);
+}

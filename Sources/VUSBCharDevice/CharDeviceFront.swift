@@ -10,9 +10,7 @@ package import VUSBCore
 /// in one `Mutex`, held across no call out.
 package final class CharDeviceFront: Sendable {
     fileprivate struct State {
-        /// The major number of the first, which the others share while it's to be had.
-        var major: Int?
-        var lastMinor = 0
+        var majors = CharMajors()
         var lastName = 0
         var ports: [ObjectIdentifier: WeakPort] = [:]
     }
@@ -41,6 +39,22 @@ package final class CharDeviceFront: Sendable {
 
     /// What happens to all of them, in order. Called once; the stream ends with `stop`.
     package func events() -> AsyncStream<CharDeviceEvent> { stream }
+
+    /// The major number of all that the guest has here, and of what it will have; nil where none is left.
+    /// - Throws: `io` where /proc/devices can't be read.
+    package func major(of guest: String) throws(USBError) -> Int? {
+        let taken = try CharMajors.Taken(prefix: Self.namePrefix)
+        return state.withLock { $0.majors.major(of: guest, taken: taken) }
+    }
+
+    /// What a guest had in the last life of vusbd it's to have again. Before any device is opened.
+    /// - Returns: whether it has.
+    package func restore(_ major: Int, of guest: String) -> Bool {
+        state.withLock { $0.majors.restore(major, of: guest) }
+    }
+
+    /// The guest is no guest any more: its major number may be another's, once it has no devices.
+    package func forget(_ guest: String) { state.withLock { $0.majors.forget(guest) } }
 
     /// Makes a character device: it can be opened by its numbers when this returns.
     /// - Parameters:
@@ -80,31 +94,39 @@ package final class CharDeviceFront: Sendable {
     private func makeChannel(
         _ guest: String, _ path: String, _ node: UsbfsNode
     ) throws(USBError) -> (CuseChannel, String, CharacterDeviceNumber) {
-        let (name, wanted) = state.withLock { state in state.next(guest, path) }
-        if let wanted {
+        let name = state.withLock { state in state.nextName(guest, path) }
+        var problem = USBError(
+            .io, "no major number is left for the character devices of guest \(guest)",
+            remedy: "remove guests that have nodes; /proc/devices lists whose numbers there are")
+        // Somebody else may take them in between.
+        for _ in 0..<4 {
+            let taken = try CharMajors.Taken(prefix: Self.namePrefix)
+            guard let number = state.withLock({ $0.majors.next(of: guest, taken: taken) }) else { throw problem }
             do throws(USBError) {
-                return try make(name, wanted, node)
+                return (try make(name, number, node), name, number)
             } catch {
-                // Numbers that somebody else has meanwhile: the kernel chooses.
                 guard error.code == .io else { throw error }
+                state.withLock { $0.majors.refuse(number, of: guest) }
+                problem = error
             }
         }
-        let made = try make(name, nil, node)
-        state.withLock { state in (state.major, state.lastMinor) = (made.2.major, made.2.minor) }
-        return made
+        throw problem
     }
 
+    /// Of the names of all of them: what tells them from other drivers' devices, and from another vusbd's.
+    fileprivate static let namePrefix = "vusb-\(getpid())-"
+
     private func make(
-        _ name: String, _ numbers: CharacterDeviceNumber?, _ node: UsbfsNode
-    ) throws(USBError) -> (CuseChannel, String, CharacterDeviceNumber) {
-        let channel = try CuseChannel(name: name, numbers: numbers, node: node)
+        _ name: String, _ number: CharacterDeviceNumber, _ node: UsbfsNode
+    ) throws(USBError) -> CuseChannel {
+        let channel = try CuseChannel(name: name, number: number, node: node)
         // It's there once the kernel has had the answer to its first question, or it never will be.
-        guard let numbers = Self.numbers(of: name) else {
+        guard Self.number(of: name) == number else {
             throw USBError(
                 .io, "the kernel makes no character device \(name)",
                 remedy: "look at dmesg for CUSE; see that /sys is mounted")
         }
-        return (channel, name, numbers)
+        return channel
     }
 
     /// `1-2.3` is at port 3 of a hub at port 2.
@@ -114,7 +136,7 @@ package final class CharDeviceFront: Sendable {
     }
 
     /// What sysfs has of a device of CUSE.
-    private static func numbers(of name: String) -> CharacterDeviceNumber? {
+    private static func number(of name: String) -> CharacterDeviceNumber? {
         let descriptor = unsafe Glibc.open("/sys/class/cuse/\(name)/dev", O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
@@ -128,12 +150,9 @@ package final class CharDeviceFront: Sendable {
 
 extension CharDeviceFront.State {
     /// A name that no other has had: one that has ended may still have an opener.
-    fileprivate mutating func next(_ guest: String, _ path: String) -> (String, CharacterDeviceNumber?) {
+    fileprivate mutating func nextName(_ guest: String, _ path: String) -> String {
         lastName += 1
-        let name = "vusb-\(guest)-\(path)-\(getpid())-\(lastName)"
-        guard let major, lastMinor < 0xf_ffff else { return (name, nil) }
-        lastMinor += 1
-        return (name, CharacterDeviceNumber(major: major, minor: lastMinor))
+        return "\(CharDeviceFront.namePrefix)\(guest)-\(path)-\(lastName)"
     }
 }
 

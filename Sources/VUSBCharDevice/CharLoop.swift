@@ -36,8 +36,6 @@ final class CharLoop: UsbfsClock {
     private let state = Mutex(State())
     private let epoll: Int32
     private let wakeUp: Int32
-    /// Requests of one device before the others have their turn.
-    private static let turn = 16
 
     /// - Throws: `io` where no descriptor or thread is left.
     init(threads: Int) throws(USBError) {
@@ -131,6 +129,7 @@ final class CharLoop: UsbfsClock {
     // MARK: - The threads
 
     private func run() {
+        RealTime.enter()
         let memory = UnsafeMutableRawPointer.allocate(
             byteCount: CuseChannel.requestSize, alignment: BufferPool.pageSize)
         var events = unsafe Array(repeating: epoll_event(), count: 16)
@@ -155,18 +154,15 @@ final class CharLoop: UsbfsClock {
         wake()
     }
 
+    /// One request of it. Most callers have but one at a time, so that a second look would find nothing; where there are
+    /// more, it's ready again at once, and others have their turn before.
     @unsafe
     private func serve(_ key: UInt64, _ memory: UnsafeMutableRawPointer) {
-        guard let served = state.withLock({ $0.served[key] }), let channel = served.channel else { return }
-        for _ in 0..<Self.turn {
-            switch unsafe channel.serve(memory) {
-            case .served: continue
-            case .idle: return
-            case .over:
-                remove(channel.descriptor, key: key)
-                return served.lost()
-            }
-        }
+        guard let served = state.withLock({ $0.served[key] }), let channel = served.channel,
+            unsafe channel.serve(memory) == .over
+        else { return }
+        remove(channel.descriptor, key: key)
+        served.lost()
     }
 
     /// Has those look whose time has come.

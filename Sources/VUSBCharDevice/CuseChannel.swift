@@ -25,13 +25,12 @@ final class CuseChannel: UsbfsAnswering, @unchecked Sendable {
     /// Makes a character device.
     /// - Parameters:
     ///   - name: of the device, as in /sys/class/cuse; no other may have it.
-    ///   - numbers: nil for a major number of the kernel's choice.
     /// - Throws: `unsupported` without CUSE, `accessDenied`, `io` where the numbers or the name are taken.
-    init(name: String, numbers: CharacterDeviceNumber?, node: UsbfsNode) throws(USBError) {
+    init(name: String, number: CharacterDeviceNumber, node: UsbfsNode) throws(USBError) {
         self.node = node
         descriptor = try Self.openCuse()
         do throws(USBError) {
-            unsafe session = try Self.makeSession(name: name, numbers: numbers, descriptor)
+            unsafe session = try Self.makeSession(name: name, number: number, descriptor)
         } catch {
             close(descriptor)
             throw error
@@ -74,12 +73,12 @@ final class CuseChannel: UsbfsAnswering, @unchecked Sendable {
     }
 
     private static func makeSession(
-        name: String, numbers: CharacterDeviceNumber?, _ descriptor: Int32
+        name: String, number: CharacterDeviceNumber, _ descriptor: Int32
     ) throws(USBError) -> OpaquePointer {
         var operations = makeCuseOperations()
         var info = unsafe cuse_info()
-        unsafe info.dev_major = UInt32(numbers?.major ?? 0)
-        unsafe info.dev_minor = UInt32(numbers?.minor ?? 0)
+        unsafe info.dev_major = UInt32(number.major)
+        unsafe info.dev_minor = UInt32(number.minor)
         unsafe info.flags = UInt32(CUSE_UNRESTRICTED_IOCTL)
         // SAFETY: libfuse copies all that it's given before it returns.
         let session = unsafe "DEVNAME=\(name)".withCString { text in

@@ -12,13 +12,16 @@ enum UsbfsABI {
     /// `struct usbdevfs_iso_packet_desc`.
     static let packetSize = 12
 
-    /// `USBDEVFS_CAP_*`: zero packet, bulk continuation, reap after disconnect, drop privileges, CONNINFO_EX.
-    static let capabilities: UInt32 = 0x01 | 0x02 | 0x10 | 0x40 | 0x80
+    /// `USBDEVFS_CAP_*`: zero packet, bulk continuation, no size limit, scatter-gather (that is: a bulk URB may be long),
+    /// reap after disconnect, drop privileges, CONNINFO_EX.
+    static let capabilities: UInt32 = 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
 
     /// Linux's own limit for one URB (`UINT_MAX / 2 - 1000000`): EINVAL from here on.
     static let transferLimit = UInt32.max / 2 - 1_000_000
-    /// What CUSE can carry in one round: 32 pages, less a page for all that isn't data. ENOMEM above.
+    /// What CUSE can carry in one round: 32 pages, less a page for all that isn't data.
     static let dataLimit = 124 << 10
+    /// Of URBs that aren't reaped, as usbfs has it for all its users. ENOMEM above.
+    static let memoryLimit = 16 << 20
     /// CONTROL takes a page.
     static let controlLimit = 4096
     static let packetLimit = 128

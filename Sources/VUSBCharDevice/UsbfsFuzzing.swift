@@ -76,7 +76,7 @@ private final class UsbfsFuzzRig: UsbfsClock {
         case 14: control(stream.byte())
         default: _ = kernel.request { session.release($0) }
         }
-        precondition(node.memoryInUse <= UsbfsNode.memoryLimit)
+        precondition(node.memoryInUse <= UsbfsABI.memoryLimit)
     }
 
     private func call(_ session: UsbfsSession, _ stream: inout FuzzStream) {
@@ -165,6 +165,10 @@ private final class UsbfsFuzzKernel: UsbfsAnswering {
         for offset in [12, 16] where bytes.count >= offset + 8 && bytes[offset] & 3 != 0 {
             // 0x2000 in either form.
             bytes.replaceSubrange(offset..<offset + 8, with: [0, 0x20, 0, 0, 0, 0, 0, 0])
+        }
+        // Lengths for which one round isn't enough, of which hardly any would be met by chance.
+        if bytes.count >= 28, bytes[24] & 7 == 1 {
+            bytes.replaceSubrange(24..<28, with: [bytes[25], bytes[26] & 0x7f, 2 + (bytes[27] & 1), 0])
         }
         let place = Int(stream.byte() & 7) * 64
         state.withLock { $0.memory.replaceSubrange(place..<place + bytes.count, with: bytes) }

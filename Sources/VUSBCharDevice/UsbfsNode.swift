@@ -53,8 +53,6 @@ final class UsbfsNode: Sendable {
     private let currentPhase = Atomic(Phase.serving.rawValue)
     private let memory = Atomic(0)
 
-    /// Bytes of URBs that aren't reaped, as usbfs has it for all its users.
-    static let memoryLimit = 16 << 20
     static let sessionLimit = 1024
 
     /// - Parameter tell: openers have come or gone. Called on any thread with no lock held.
@@ -81,11 +79,11 @@ final class UsbfsNode: Sendable {
 
     func open(_ reply: consuming UsbfsReply, isWritable: Bool) {
         guard isConnected else { return reply.error(ENODEV) }
-        let caller = reply.caller
+        let process = CallingThread.process(of: reply.caller)
         let session = state.withLock { state -> UsbfsSession? in
             guard state.sessions.count < Self.sessionLimit else { return nil }
             state.lastSession += 1
-            let session = UsbfsSession(state.lastSession, self, isWritable: isWritable, process: caller)
+            let session = UsbfsSession(state.lastSession, self, isWritable: isWritable, process: process)
             state.sessions[session.id] = session
             return session
         }
@@ -143,21 +141,20 @@ final class UsbfsNode: Sendable {
     }
 
     /// Takes an interface from whoever has it: nobody is left with URBs on it.
-    /// - Returns: whether somebody had.
-    func takeAway(_ interface: UInt8) -> Bool {
+    /// - Returns: what ends with that; nil where nobody had it.
+    func takeAway(_ interface: UInt8) -> UsbfsEnding? {
         let owner = state.withLock { state -> UsbfsSession? in
             let owner = state.sessions[state.claims[Int(interface)]]
             state.claims[Int(interface)] = 0
             return owner
         }
-        owner?.cancel(on: interface)
-        return owner != nil
+        return owner?.cancel(on: interface, .shutdown)
     }
 
     // MARK: - Memory
 
     func reserve(_ bytes: Int) -> Bool {
-        guard memory.add(bytes, ordering: .relaxed).newValue > Self.memoryLimit else { return true }
+        guard memory.add(bytes, ordering: .relaxed).newValue > UsbfsABI.memoryLimit else { return true }
         free(bytes)
         return false
     }

@@ -210,8 +210,9 @@ private struct UsbfsRound {
         case .isochronous: return submitIsochronous(input, urb)
         case .bulk, .interrupt: break
         }
-        guard urb.bufferLength <= UsbfsABI.dataLimit else { return .fail(ENOMEM) }
+        guard urb.bufferLength <= UsbfsABI.memoryLimit else { return .fail(ENOMEM) }
         let count = urb.isIn ? 0 : Int(urb.bufferLength)
+        guard count <= UsbfsABI.dataLimit else { return .carryOut(.collect(urb, head: size)) }
         return finish(input.count, size, size, CallerRange(start: urb.buffer, count: count)) {
             .submit(urb, setup: nil, packets: size, data: size)
         }
@@ -247,9 +248,10 @@ private struct UsbfsRound {
             total += Int(length)
         }
         guard total == 0 || urb.buffer != 0 else { return .fail(EFAULT) }
-        guard total <= UsbfsABI.dataLimit else { return .fail(ENOMEM) }
+        guard total <= UsbfsABI.memoryLimit else { return .fail(ENOMEM) }
         var whole = urb
         whole.bufferLength = UInt32(total)
+        guard urb.isIn || total <= UsbfsABI.dataLimit else { return .carryOut(.collect(whole, head: head)) }
         let data = CallerRange(start: urb.buffer, count: urb.isIn ? 0 : total)
         return finish(input.count, head, head, data) { .submit(whole, setup: nil, packets: size, data: head) }
     }

@@ -46,6 +46,9 @@ enum UsbfsRequest: Equatable, Sendable {
     case bulk(endpoint: UInt32, length: UInt32, timeout: UInt32, data: Int)
     /// `packets` and `data` are where these lie in the input; of a control URB `setup` is what its buffer began with.
     case submit(UsbfsURB, setup: SetupPacket?, packets: Int, data: Int)
+    /// A SUBMITURB with more OUT data than a round can carry: those of this round lie in the input from `head` on, which
+    /// in the first of them is its end. The URB and its packets are in front of them each time.
+    case collect(UsbfsURB, head: Int)
     case discard
     /// In the first round `offer` is 0, in the second what `UsbfsSession` asked for.
     case reap(waits: Bool, offer: Int)

@@ -122,7 +122,7 @@ extension UsbfsSession {
                 device.descriptors.configuration(value: settings.configurationValue)?.hasSetting(
                     InterfaceNumber(rawValue: number), alternate: alternate) == true
             else { throw UsbfsErrno(EINVAL) }
-            cancel(on: number)
+            cancel(on: number, .kill)
             command(
                 SetupPacket(
                     bmRequestType: 0x01, bRequest: StandardRequest.setInterface, wValue: UInt16(alternate),

@@ -110,39 +110,43 @@ extension UsbfsSession {
         case .allocateStreams(let count, let endpoints): allocateStreams(count, endpoints, reply)
         case .getSpeed: reply.result(Int32(UsbfsABI.speed(device.speed)))
         default:
-            let errno = carryOutClaim(request)
-            if errno == 0 { reply.result(0) } else { reply.error(errno) }
-        }
-    }
-
-    /// - Returns: an errno, or 0.
-    private func carryOutClaim(_ request: UsbfsRequest) -> Int32 {
-        do throws(UsbfsErrno) {
-            switch request {
-            case .claim(let interface): _ = try claim(interface)
-            case .release(let interface): try release(interface)
-            case .disconnectClaim(let interface, let flags, let namesUsbfs):
-                try disconnectClaim(interface, flags, namesUsbfs)
-            case .ioctl(let interface, let code): try driverControl(interface, code)
-            case .dropPrivileges(let mask):
-                state.withLock { $0.allowedInterfaces = ($0.allowedInterfaces ?? .max) & mask }
-            case .disconnectSignal(let signal): if signal != 0 { throw UsbfsErrno(EINVAL) }
-            case .freeStreams(let endpoints): try freeStreams(endpoints)
-            // Only hubs have ports.
-            case .port: throw UsbfsErrno(EINVAL)
-            default: throw UsbfsErrno(ENOTTY)
+            do throws(UsbfsErrno) {
+                if let ending = try carryOutClaim(request) {
+                    ending.session.answer(reply, after: ending)
+                } else {
+                    reply.result(0)
+                }
+            } catch {
+                reply.error(error.number)
             }
-            return 0
-        } catch {
-            return error.number
         }
     }
 
-    private func release(_ interface: UInt32) throws(UsbfsErrno) {
+    /// - Returns: what has to end before it's answered.
+    private func carryOutClaim(_ request: UsbfsRequest) throws(UsbfsErrno) -> UsbfsEnding? {
+        switch request {
+        case .claim(let interface): _ = try claim(interface)
+        case .release(let interface): return try release(interface)
+        case .disconnectClaim(let interface, let flags, let namesUsbfs):
+            return try disconnectClaim(interface, flags, namesUsbfs)
+        case .ioctl(let interface, let code): return try driverControl(interface, code)
+        case .dropPrivileges(let mask):
+            state.withLock { $0.allowedInterfaces = ($0.allowedInterfaces ?? .max) & mask }
+        case .disconnectSignal(let signal): if signal != 0 { throw UsbfsErrno(EINVAL) }
+        case .freeStreams(let endpoints): try freeStreams(endpoints)
+        // Only hubs have ports.
+        case .port: throw UsbfsErrno(EINVAL)
+        default: throw UsbfsErrno(ENOTTY)
+        }
+        return nil
+    }
+
+    private func release(_ interface: UInt32) throws(UsbfsErrno) -> UsbfsEnding {
         guard interface < UsbfsABI.interfaceLimit else { throw UsbfsErrno(EINVAL) }
         guard hasInterface(UInt8(interface)) else { throw UsbfsErrno(ENOENT) }
         guard node.release(UInt8(interface), of: id) else { throw UsbfsErrno(EINVAL) }
-        cancel(on: UInt8(interface))
+        // Linux unbinds usbfs from it, which shuts its endpoints down.
+        return cancel(on: UInt8(interface), .shutdown)
     }
 
     private func getDriver(_ interface: UInt32, _ reply: consuming UsbfsReply) {
@@ -155,19 +159,23 @@ extension UsbfsSession {
         reply.fields(fields)
     }
 
-    private func disconnectClaim(_ interface: UInt32, _ flags: UInt32, _ namesUsbfs: Bool) throws(UsbfsErrno) {
+    private func disconnectClaim(
+        _ interface: UInt32, _ flags: UInt32, _ namesUsbfs: Bool
+    ) throws(UsbfsErrno) -> UsbfsEnding? {
         guard interface < UsbfsABI.interfaceLimit, hasInterface(UInt8(interface)) else { throw UsbfsErrno(EINVAL) }
+        var ending: UsbfsEnding?
         // usbfs is the only driver that there can be.
         if node.owner(of: UInt8(interface)) != 0 {
             if state.withLock({ $0.allowedInterfaces != nil }) { throw UsbfsErrno(EACCES) }
             if flags & 1 != 0, !namesUsbfs { throw UsbfsErrno(EBUSY) }
             if flags & 2 != 0, namesUsbfs { throw UsbfsErrno(EBUSY) }
-            _ = node.takeAway(UInt8(interface))
+            ending = node.takeAway(UInt8(interface))
         }
         _ = try claim(interface)
+        return ending
     }
 
-    private func driverControl(_ interface: Int32, _ code: UInt32) throws(UsbfsErrno) {
+    private func driverControl(_ interface: Int32, _ code: UInt32) throws(UsbfsErrno) -> UsbfsEnding? {
         if state.withLock({ $0.allowedInterfaces != nil }) { throw UsbfsErrno(EACCES) }
         guard device.settings.configurationValue != 0 else { throw UsbfsErrno(EHOSTUNREACH) }
         guard let number = UInt8(exactly: interface), number < UsbfsABI.interfaceLimit, hasInterface(number) else {
@@ -175,9 +183,13 @@ extension UsbfsSession {
         }
         switch code {
         // USBDEVFS_DISCONNECT
-        case 0x5516: if !node.takeAway(number) { throw UsbfsErrno(ENODATA) }
+        case 0x5516:
+            guard let ending = node.takeAway(number) else { throw UsbfsErrno(ENODATA) }
+            return ending
         // USBDEVFS_CONNECT
-        case 0x5517: if node.owner(of: number) != 0 { throw UsbfsErrno(EBUSY) }
+        case 0x5517:
+            guard node.owner(of: number) == 0 else { throw UsbfsErrno(EBUSY) }
+            return nil
         default: throw UsbfsErrno(ENOTTY)
         }
     }
@@ -224,7 +236,7 @@ extension UsbfsSession {
         do throws(UsbfsErrno) {
             guard count >= 2, count <= 65_536 else { throw UsbfsErrno(EINVAL) }
             let targets = try streamTargets(endpoints)
-            if let interface = targets.first?.interface { cancel(on: interface) }
+            if let interface = targets.first?.interface { cancel(on: interface, .kill) }
             // 0 and two more ids are reserved (USB 3.2, 8.12.1.4).
             let most = min(count, targets.map(\.descriptor.maximumStreams).min() ?? 0, 65_533)
             let had = state.withLock { state in targets.contains { state.streams[$0.address.rawValue] != nil } }
@@ -240,7 +252,7 @@ extension UsbfsSession {
 
     private func freeStreams(_ endpoints: [UInt8]) throws(UsbfsErrno) {
         let targets = try streamTargets(endpoints)
-        if let interface = targets.first?.interface { cancel(on: interface) }
+        if let interface = targets.first?.interface { cancel(on: interface, .kill) }
         let had = state.withLock { state in targets.allSatisfy { state.streams[$0.address.rawValue] != nil } }
         guard had else { throw UsbfsErrno(EINVAL) }
         state.withLock { state in

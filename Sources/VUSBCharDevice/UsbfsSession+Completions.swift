@@ -31,6 +31,8 @@ extension UsbfsSession.State {
         transfer.phase = .completed
         var result = UsbfsResult(status, urb)
         if status == .cancelled { result.status = cancelStatus(transfer) }
+        // The kernel shuts endpoints down as a device goes; it says ENODEV only of what is asked for afterwards.
+        if status == .noDevice { result.status = UsbfsTransfer.Cancel.shutdown.status }
         // Packets tell of themselves.
         if status == .partial { result.status = 0 }
         switch transfer.purpose {
@@ -44,7 +46,9 @@ extension UsbfsSession.State {
         }
         promote(after: transfer, &effects)
         tellOfCompleted(transfer, &effects)
+        answerEnded(&effects)
         answerRelease(&effects)
+        tellOfGone(&effects)
     }
 
     /// What nobody here has cancelled the device has: it's being drained, or has another setting (U17, U21).
@@ -74,7 +78,7 @@ extension UsbfsSession.State {
             let isLast = urbs[index].next < 0
             var status: Int32 = 0
             if isOver {
-                status = urbs[index].isDiscarded ? UsbfsTransfer.Cancel.kill.status : UsbfsTransfer.Cancel.unlink.status
+                status = restStatus(urbs[index], transfer)
             } else if !isWhole || (isLast && result.status != 0) {
                 isOver = true
                 status = endStatus(urbs[index], transfer, result)
@@ -91,6 +95,13 @@ extension UsbfsSession.State {
             completed.append(index)
             index = urbs[index].next
         }
+    }
+
+    /// Of a URB behind the one in which its chain has ended.
+    private func restStatus(_ slot: UsbfsURBSlot, _ transfer: UsbfsTransfer) -> Int32 {
+        if slot.isDiscarded { return UsbfsTransfer.Cancel.kill.status }
+        // With its endpoint all of them are gone.
+        return transfer.cancel == .shutdown ? UsbfsTransfer.Cancel.shutdown.status : UsbfsTransfer.Cancel.unlink.status
     }
 
     private func endStatus(_ slot: UsbfsURBSlot, _ transfer: UsbfsTransfer, _ result: UsbfsResult) -> Int32 {
@@ -157,6 +168,13 @@ extension UsbfsSession.State {
             index = urbs[index].next
         }
         offerToAll(&effects)
+        effects.poller = poller
+    }
+
+    /// U21: the last one has ended of a device that is gone.
+    private mutating func tellOfGone(_ effects: inout UsbfsEffects) {
+        guard phase != .open, pendingTransfers == 0 else { return }
+        answerGone(&effects)
         effects.poller = poller
     }
 

@@ -11,29 +11,45 @@ internal import VUSBCore
 extension UsbfsSession {
     func reap(_ context: UsbfsContext, waits: Bool, offer: Int, _ reply: consuming UsbfsReply) {
         if offer > 0, let (slot, transfer) = take(context, offer, reply.caller) {
+            // U25. To reap again is what callers do then.
+            if slot.needsMoreRounds { return givePiece(slot, transfer, errno: waits ? EINTR : EAGAIN, reply) }
             return give(slot, transfer, reply)
         }
         let caller = reply.caller
-        let offered = state.withLock { $0.offer(context.argument, context.layout, caller) }
+        let (offered, isAnyPending) = state.withLock { state in
+            (state.offer(context.argument, context.layout, caller), state.pendingTransfers > 0)
+        }
         if let offered { return reply.again(offered) }
-        guard node.isConnected else { return reply.error(ENODEV) }
+        guard isAnyPending || node.isConnected else { return reply.error(ENODEV) }
         guard waits else { return reply.error(EAGAIN) }
         park(reply, .reap(context.layout, argument: context.argument)) { state, _ in
             // What was completed before it waited is told to nobody else.
             if let ranges = state.offer(context.argument, context.layout, caller) { return .again(ranges) }
-            return self.node.isConnected && state.phase == .open ? nil : .error(ENODEV)
+            let isOver = !self.node.isConnected || state.phase != .open
+            return isOver && state.pendingTransfers == 0 ? .error(ENODEV) : nil
         }
     }
 
     /// The URB of an offer, where it's still there (U12).
     private func take(_ context: UsbfsContext, _ offer: Int, _ caller: Int32) -> (UsbfsURBSlot, UsbfsTransfer)? {
         state.withLock { state in
-            guard let (index, order) = state.offers.find(outBytes: offer, argument: context.argument, caller: caller),
+            guard
+                let (index, order, given) = state.offers.find(
+                    outBytes: offer, argument: context.argument, caller: caller),
                 state.urbs[index].order == order, state.urbs[index].phase == .completed,
+                state.urbs[index].progress.given(to: caller) == given,
                 let position = state.completed.firstIndex(of: index)
             else { return nil }
+            var slot = state.urbs[index]
+            slot.given = given
+            if slot.needsMoreRounds {
+                state.urbs[index].progress.note(given + slot.pieceCount, to: caller)
+                state.urbs[index].offers = 0
+                // Somebody else may reap it while this piece is being written (`letGo`).
+                state.transfers[slot.transfer].unreaped += 1
+                return (slot, state.transfers[slot.transfer])
+            }
             state.completed.remove(at: position)
-            let slot = state.urbs[index]
             state.urbs[index] = UsbfsURBSlot()
             state.freeURBs.append(index)
             return (slot, state.transfers[slot.transfer])
@@ -41,14 +57,29 @@ extension UsbfsSession {
     }
 
     private func give(_ slot: UsbfsURBSlot, _ transfer: UsbfsTransfer, _ reply: consuming UsbfsReply) {
-        // The transfer stays as it is until its last URB is given.
         reply.give(slot, transfer)
         node.free(slot.cost)
-        let isLast = state.withLock { _ in
+        letGo(of: transfer, tellsPoller: slot.isLong)
+    }
+
+    /// It stays where it is, with less to be given to this caller.
+    private func givePiece(
+        _ slot: UsbfsURBSlot, _ transfer: UsbfsTransfer, errno: Int32, _ reply: consuming UsbfsReply
+    ) {
+        reply.givePiece(slot, transfer, result: -errno)
+        letGo(of: transfer, tellsPoller: true)
+    }
+
+    /// The transfer stays as it is until the last of its URBs is given.
+    /// - Parameter tellsPoller: after a piece, since whoever is told of changes only takes EAGAIN for the end; and when
+    ///   nothing long may be left, since the device's end is told only then (`poll`).
+    private func letGo(of transfer: UsbfsTransfer, tellsPoller: Bool) {
+        let (isLast, poller) = state.withLock { state in
             transfer.unreaped -= 1
-            return transfer.unreaped == 0
+            return (transfer.unreaped == 0, tellsPoller ? state.poller : nil)
         }
         if isLast { finish(transfer) }
+        poller?.notify()
     }
 
     /// U7, U8.
@@ -87,6 +118,20 @@ extension UsbfsReply {
     }
 }
 
+extension UsbfsReply {
+    /// Data alone, with an error.
+    fileprivate consuming func givePiece(_ slot: UsbfsURBSlot, _ transfer: UsbfsTransfer, result: Int32) {
+        // SAFETY: as in `give`; this piece, too, keeps the transfer's buffer (`unreaped`).
+        unsafe control(result) { send in
+            guard let data = unsafe transfer.dataStart else {
+                return unsafe send(UnsafeBufferPointer(start: nil, count: 0))
+            }
+            var part = unsafe iovec(iov_base: data + slot.offset + slot.given, iov_len: slot.pieceCount)
+            unsafe withUnsafePointer(to: &part) { unsafe send(UnsafeBufferPointer(start: $0, count: 1)) }
+        }
+    }
+}
+
 extension UsbfsURBSlot {
     /// - Returns: how many parts there are.
     @unsafe
@@ -101,8 +146,8 @@ extension UsbfsURBSlot {
                 iov_base: UnsafeMutableRawPointer(mutating: packets.baseAddress), iov_len: packets.count)
             count += 1
         }
-        if dataCount > 0, let data = unsafe transfer.dataStart {
-            unsafe parts[count] = iovec(iov_base: data + offset, iov_len: dataCount)
+        if pieceCount > 0, let data = unsafe transfer.dataStart {
+            unsafe parts[count] = iovec(iov_base: data + offset + given, iov_len: pieceCount)
             count += 1
         }
         return count
@@ -147,8 +192,10 @@ extension UsbfsSession.State {
     mutating func offer(_ argument: UInt64, _ layout: UsbfsLayout, _ caller: Int32) -> CallerRanges? {
         guard let index = completed.first(where: { urbs[$0].offers == 0 }) ?? completed.first else { return nil }
         urbs[index].offers += 1
+        var urb = urbs[index]
+        urb.given = urb.progress.given(to: caller)
         // What this caller's pointers are like is for its own pointer; the URB is laid out as it was submitted.
-        return offers.make(index, urbs[index], argument: argument, caller: caller)
+        return offers.make(index, urb, argument: argument, caller: caller)
     }
 
     /// Whoever waits: the first one back gets it (U12).

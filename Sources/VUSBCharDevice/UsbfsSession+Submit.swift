@@ -32,22 +32,30 @@ extension UsbfsSession {
     func submit(
         _ submission: UsbfsSubmission, _ context: UsbfsContext, _ input: Span<UInt8>, _ reply: consuming UsbfsReply
     ) {
+        // Of data that came in several rounds it has been reserved with the first.
+        let cost = UsbfsURBSlot.overhead + Int(submission.length)
+        guard submission.collected != nil || node.reserve(cost) else { return reply.error(ENOMEM) }
+        let transfer: UsbfsTransfer
         do throws(UsbfsErrno) {
-            var prepared: PreparedURB? = try prepare(submission, context, input)
-            let cost = UsbfsURBSlot.overhead + Int(submission.length)
-            guard node.reserve(cost) else { throw UsbfsErrno(ENOMEM) }
-            let (transfer, errno, deadline) = state.withLock { state in state.admit(&prepared) }
-            guard let transfer else {
-                node.free(cost)
-                throw UsbfsErrno(errno)
-            }
-            if let deadline { node.clock.wake(self, at: deadline) }
-            let refusal = pump(wanting: transfer)
-            if refusal != 0 { throw UsbfsErrno(refusal) }
-            reply.result(0)
+            transfer = try admit(submission, context, input)
         } catch {
-            reply.error(error.number)
+            node.free(cost)
+            return reply.error(error.number)
         }
+        let refusal = pump(wanting: transfer)
+        if refusal == 0 { reply.result(0) } else { reply.error(refusal) }
+    }
+
+    private func admit(
+        _ submission: UsbfsSubmission, _ context: UsbfsContext, _ input: Span<UInt8>
+    ) throws(UsbfsErrno) -> UsbfsTransfer {
+        var urb = try prepare(submission, context, input)
+        if let collected = submission.collected { urb.buffer = collected.buffer.take() }
+        var prepared: PreparedURB? = consume urb
+        let (transfer, errno, deadline) = state.withLock { state in state.admit(&prepared) }
+        guard let transfer else { throw UsbfsErrno(errno) }
+        if let deadline { node.clock.wake(self, at: deadline) }
+        return transfer
     }
 
     private func prepare(
@@ -97,13 +105,14 @@ extension UsbfsSession {
         slot.isShortNotOK = urb.isIn && urb.has(UsbfsABI.Flag.shortNotOK)
         var prepared = PreparedURB(
             slot: slot, endpoint: target.address, interface: target.interface, isIn: urb.isIn,
-            buffer: urb.isIn ? nil : try copy(input, from: submission.data, count: slot.length))
+            buffer: urb.isIn ? nil : try copy(input, from: submission.data, count: submission.inputLength))
         if !urb.isIn, urb.has(UsbfsABI.Flag.zeroPacket) { prepared.flags.insert(.zeroPacket) }
         guard type == .bulk else { return prepared }
         prepared.isBulk = true
         prepared.isContinuation = urb.has(UsbfsABI.Flag.bulkContinuation)
         prepared.mayGather =
-            slot.isShortNotOK && slot.length > 0 && slot.length % max(1, target.descriptor.maxPacketSize) == 0
+            prepared.slot.isShortNotOK && prepared.slot.length > 0
+            && prepared.slot.length % max(1, target.descriptor.maxPacketSize) == 0
         let streams = state.withLock { $0.streams[target.address.rawValue] ?? 0 }
         if streams > 0 {
             guard urb.packetsOrStream >= 1, urb.packetsOrStream <= streams else { throw UsbfsErrno(EINVAL) }
@@ -130,7 +139,7 @@ extension UsbfsSession {
         slot.isIsochronous = true
         let buffer =
             urb.isIn
-            ? try zeroed(count: slot.length) : try copy(input, from: submission.data, count: slot.length)
+            ? try zeroed(count: slot.length) : try copy(input, from: submission.data, count: submission.inputLength)
         return PreparedURB(
             slot: slot, endpoint: target.address, interface: target.interface, isIn: urb.isIn, buffer: buffer,
             packets: packets)
@@ -151,7 +160,7 @@ extension UsbfsSession {
     /// Gaps between packets are shown to the caller.
     private func zeroed(count: Int) throws(UsbfsErrno) -> TransferBuffer? {
         guard count > 0 else { return nil }
-        guard var buffer = device.pool.take(count) else { throw UsbfsErrno(ENOMEM) }
+        guard var buffer = device.pool.takeAny(count) else { throw UsbfsErrno(ENOMEM) }
         buffer.withMutableBytes(count: count) { span in span.update(repeating: 0) }
         return buffer
     }
@@ -160,6 +169,8 @@ extension UsbfsSession {
 extension UsbfsSubmission {
     /// Bytes of data.
     var length: UInt32 { setup.map { UInt32($0.wLength) } ?? urb.bufferLength }
+    /// Those of them that are in the input, of an OUT URB.
+    var inputLength: Int { collected == nil ? Int(length) : 0 }
 }
 
 extension UsbfsSession.State {

@@ -37,7 +37,7 @@ extension UsbfsSession {
             case .none: false
             }
         // Without one the device refuses it, as it does what has none to be had.
-        if !hasBuffer, transfer.length > 0 { buffer = device.pool.take(transfer.length) }
+        if !hasBuffer, transfer.length > 0 { buffer = device.pool.takeAny(transfer.length) }
         var urb = URB(
             endpoint: transfer.endpoint, setup: transfer.setup, buffer: buffer, requestedLength: transfer.length,
             handler: self, context: UInt64(transfer.index))

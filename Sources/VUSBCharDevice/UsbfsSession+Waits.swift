@@ -22,7 +22,7 @@ extension UsbfsSession {
         var reply: UsbfsReply? = consume reply
         let answer = state.withLock { state -> UsbfsEffects.Answer? in
             wait.reply = reply.take()
-            let answer = wait.isInterrupted ? .error(EINTR) : look(&state, wait)
+            let answer = wait.isInterrupted ? wait.kind.whenInterrupted : look(&state, wait)
             if answer != nil { state.waits.removeAll { $0 === wait } }
             return answer
         }
@@ -40,6 +40,13 @@ extension UsbfsSession {
     ) {
         let wait = UsbfsWait(reply.request, kind)
         park(reply, wait, look)
+    }
+
+    /// U17. Linux, too, has ended the URBs of a claim before it says that the claim is gone.
+    func answer(_ reply: consuming UsbfsReply, after ending: UsbfsEnding) {
+        park(reply, .ending(interface: ending.interface, order: ending.order)) { state, _ in
+            state.isEnding(on: ending.interface, ending.order) ? nil : .result(0)
+        }
     }
 
     /// U20.
@@ -79,7 +86,7 @@ extension UsbfsSession {
             guard !isBeingPrepared else { return }
             switch wait.kind {
             case .reap, .quiet: state.answer(wait, .error(EINTR), &effects)
-            case .discard: state.answer(wait, .result(0), &effects)
+            case .discard, .ending: state.answer(wait, .result(0), &effects)
             case .transfer(let index): state.cancel(state.transfers[index], .kill, &effects)
             case .reset, .release: break
             }
@@ -154,19 +161,31 @@ extension UsbfsSession.State {
             wait.isOverTime = true
             cancel(transfers[index], .kill, &effects)
         case .release: answer(wait, .error(0), &effects)
-        case .reap, .discard, .reset, .quiet: break
+        case .reap, .discard, .reset, .ending, .quiet: break
         }
     }
 
     /// U21: who waits for something that won't come.
     mutating func answerGone(_ effects: inout UsbfsEffects) {
-        let hasCompleted = !completed.isEmpty
+        let isAnyLeft = !completed.isEmpty || pendingTransfers > 0
         takeWaits(&effects) { _, wait in
             switch wait.kind {
-            case .reap: hasCompleted ? nil : .error(ENODEV)
+            case .reap: isAnyLeft ? nil : .error(ENODEV)
             case .quiet: .error(ENODEV)
-            case .discard, .transfer, .reset, .release: nil
+            case .discard, .transfer, .reset, .release, .ending: nil
             }
+        }
+    }
+
+    func isEnding(on interface: UInt8, _ order: UInt64) -> Bool {
+        transfers.contains { $0.isPending && $0.interface == interface && $0.order <= order }
+    }
+
+    /// U17: whoever took a claim, once nothing is left that ends with it.
+    mutating func answerEnded(_ effects: inout UsbfsEffects) {
+        takeWaits(&effects) { state, wait in
+            guard case .ending(let interface, let order) = wait.kind else { return nil }
+            return state.isEnding(on: interface, order) ? nil : .result(0)
         }
     }
 

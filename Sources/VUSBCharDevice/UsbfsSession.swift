@@ -40,6 +40,8 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
         var isPumping = false
         var offers = UsbfsOffers()
         var waits: [UsbfsWait] = []
+        /// Oldest first.
+        var outData: [UsbfsOutData] = []
         var lastOrder: UInt64 = 0
         /// Interfaces that may be claimed; nil before privileges are dropped.
         var allowedInterfaces: UInt32?
@@ -84,7 +86,10 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
         case .again(let ranges): reply.again(ranges)
         case .fail(let errno): reply.error(errno)
         case .carryOut(let request):
-            if case .submit = request {} else { closeChain() }
+            switch request {
+            case .submit, .collect: break
+            default: closeChain()
+            }
             carryOut(request, UsbfsContext(layout: command.layout, argument: argument), input, reply)
         }
     }
@@ -96,6 +101,7 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
         case .submit(let urb, let setup, let packets, let data):
             let parts = UsbfsSubmission(urb: urb, setup: setup, packets: packets, data: data)
             submit(parts, context, input, reply)
+        case .collect(let urb, let head): collect(urb, head: head, context, input, reply)
         case .reap(let waits, let offer): reap(context, waits: waits, offer: offer, reply)
         case .discard: discard(context.argument, reply)
         case .control(let setup, let timeout, let data): control(setup, timeout: timeout, input, data, reply)
@@ -127,7 +133,11 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
             let old = state.poller
             if poller != nil { state.poller = poller }
             var events = state.completed.isEmpty || !isWritable ? 0 : UsbfsPollEvents.reapable
-            if !isConnected || state.phase != .open { events |= UsbfsPollEvents.gone }
+            // Who is told of the end reaps until the first error, as libusb does, and a long one gives several (U25).
+            let isLongLeft = state.completed.contains { state.urbs[$0].isLong }
+            // In Linux, too, all has ended by then.
+            let isOver = !isLongLeft && state.pendingTransfers == 0
+            if !isConnected || state.phase != .open, isOver { events |= UsbfsPollEvents.gone }
             return (events, old)
         }
         reply.poll(events)
@@ -150,6 +160,7 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
             state.cancelAll(.kill, &effects)
             state.answerRelease(&effects)
             state.takeCompleted(&effects)
+            state.dropOutData(&effects) { _ in true }
             // The kernel lets nobody wait in a file that is released; nor is anybody forgotten.
             state.answerGone(&effects)
             return state.nextDeadline
@@ -166,21 +177,25 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
         state.withLock { state in
             if state.phase == .open { state.phase = .gone }
             state.cancelAll(.shutdown, &effects)
+            state.dropOutData(&effects) { _ in true }
             state.answerGone(&effects)
             effects.poller = state.poller
         }
         perform(effects)
     }
 
-    /// Cancels what is pending on an interface (U17).
-    func cancel(on interface: UInt8) {
+    /// Cancels what is pending on an interface (U17, U18): as what is killed, or as what is shut down with its endpoints.
+    @discardableResult
+    func cancel(on interface: UInt8, _ kind: UsbfsTransfer.Cancel) -> UsbfsEnding {
         var effects = UsbfsEffects()
-        state.withLock { state in
+        let order = state.withLock { state in
             for transfer in state.transfers where transfer.isPending && transfer.interface == interface {
-                state.cancel(transfer, .kill, &effects)
+                state.cancel(transfer, kind, &effects)
             }
+            return state.lastOrder
         }
         perform(effects)
+        return UsbfsEnding(session: self, interface: interface, order: order)
     }
 
     struct Use: Sendable {
@@ -196,6 +211,13 @@ final class UsbfsSession: URBHandler, @unchecked Sendable {
                 pending: state.pendingTransfers + waiting, unreaped: state.completed.count, lastUse: state.lastUse)
         }
     }
+}
+
+/// What was cancelled with a claim: an opener's URBs on an interface, up to an order.
+struct UsbfsEnding {
+    let session: UsbfsSession
+    let interface: UInt8
+    let order: UInt64
 }
 
 /// Who waits for a change of an opener's file; told once.
@@ -221,6 +243,8 @@ struct UsbfsSubmission {
     let setup: SetupPacket?
     let packets: Int
     let data: Int
+    /// All OUT data, where they came in several rounds.
+    var collected: UsbfsOutData?
 }
 
 /// What is to be done once the session's lock is free.
@@ -240,6 +264,8 @@ struct UsbfsEffects {
     var ended: [UsbfsTransfer] = []
     /// Bytes of URBs that nobody will reap.
     var freedBytes = 0
+    /// Memory that is freed with this.
+    var dropped: [UsbfsOutData] = []
     var poller: (any UsbfsPolled)?
     var pumps = false
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Glibc
 internal import VUSBCore
 
 /// What `VirtualDevice` is given for one URB of a caller, for a chain of them, or for a call that waits.
@@ -110,8 +111,18 @@ final class UsbfsWait: @unchecked Sendable {
         case transfer(Int)
         case reset
         case release
+        /// Until what was cancelled with a claim has ended: what was submitted on that interface up to this order.
+        case ending(interface: UInt8, order: UInt64)
         /// Until `resume`.
         case quiet(UsbfsCommand, argument: UInt64)
+
+        /// What is done all the same isn't done a second time.
+        var whenInterrupted: UsbfsEffects.Answer {
+            switch self {
+            case .discard, .ending: .result(0)
+            case .reap, .transfer, .reset, .release, .quiet: .error(EINTR)
+            }
+        }
     }
 
     let request: UInt

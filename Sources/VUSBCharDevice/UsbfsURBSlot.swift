@@ -37,14 +37,29 @@ struct UsbfsURBSlot: Sendable {
     var dataCount = 0
     var packetCount = 0
     var offers = 0
+    var progress = UsbfsProgress()
+    /// In a copy for the caller whom it's offered or given to: bytes of the data that this one has already.
+    var given = 0
 
     /// What a URB costs beside its data, as far as limits are concerned.
     static let overhead = 512
     var cost: Int { length + Self.overhead }
 
-    /// The places of the results: the caller's pointer, status, length and error count, packets, data.
+    /// Whether a round can't carry all of its data.
+    var isLong: Bool { dataCount > UsbfsABI.dataLimit }
+    var needsMoreRounds: Bool { dataCount - given > UsbfsABI.dataLimit }
+    /// Bytes of data of the next round.
+    var pieceCount: Int { min(dataCount - given, UsbfsABI.dataLimit) }
+
+    /// The places of the results: the caller's pointer, status, length and error count, packets, and data, or of these
+    /// as much as a round carries.
     func ranges(pointerAt argument: UInt64) -> CallerRanges {
         var ranges = CallerRanges()
+        let data = CallerRange(start: buffer &+ UInt64(given), count: pieceCount)
+        if needsMoreRounds {
+            ranges.addOut(data)
+            return ranges
+        }
         let length = layout.urbLengthOffset
         ranges.addOut(CallerRange(start: argument, count: layout.pointerSize))
         ranges.addOut(CallerRange(start: address &+ 4, count: 4))
@@ -54,7 +69,7 @@ struct UsbfsURBSlot: Sendable {
             let count = packetCount * UsbfsABI.packetSize
             ranges.addOut(CallerRange(start: address &+ UInt64(layout.urbSize), count: count))
         }
-        if dataCount > 0 { ranges.addOut(CallerRange(start: buffer, count: dataCount)) }
+        if data.count > 0 { ranges.addOut(data) }
         return ranges
     }
 
@@ -71,11 +86,29 @@ struct UsbfsURBSlot: Sendable {
     }
 }
 
+/// What each caller has been given of a long IN URB (U25). A piece is in the memory of whoever asked for it, which after a
+/// fork isn't the memory of all; and only that caller's next request shows that it has arrived. So each begins with the
+/// first piece, and whoever has them all has reaped it.
+struct UsbfsProgress: Sendable {
+    private var callers: [(caller: Int32, given: Int)] = []
+    /// Who is forgotten begins anew.
+    private static let limit = 8
+
+    func given(to caller: Int32) -> Int { callers.first { $0.caller == caller }?.given ?? 0 }
+
+    mutating func note(_ given: Int, to caller: Int32) {
+        callers.removeAll { $0.caller == caller }
+        if callers.count == Self.limit { callers.removeFirst() }
+        callers.append((caller, given))
+    }
+}
+
 /// Offers of completed URBs to callers that reap: which URB a second round is about.
 struct UsbfsOffers: Sendable {
     private struct Offer {
         var slot = -1
         var order: UInt64 = 0
+        var given = 0
         var outBytes = 0
         var argument: UInt64 = 0
         var caller: Int32 = 0
@@ -94,16 +127,17 @@ struct UsbfsOffers: Sendable {
         let padding = (next - sum % Self.count + Self.count) % Self.count
         ranges.addOut(CallerRange(start: argument, count: padding))
         offers[next] = Offer(
-            slot: slot, order: urb.order, outBytes: sum + padding, argument: argument, caller: caller)
+            slot: slot, order: urb.order, given: urb.given, outBytes: sum + padding, argument: argument, caller: caller)
         return ranges
     }
 
-    /// - Returns: the slot and the order of the URB that was offered; it may be another one's by now.
-    func find(outBytes: Int, argument: UInt64, caller: Int32) -> (slot: Int, order: UInt64)? {
+    /// - Returns: the slot and the order of the URB that was offered, and what of it had been given then; it may be
+    ///   another one's by now.
+    func find(outBytes: Int, argument: UInt64, caller: Int32) -> (slot: Int, order: UInt64, given: Int)? {
         let offer = offers[outBytes % Self.count]
         guard offer.slot >= 0, offer.outBytes == outBytes, offer.argument == argument, offer.caller == caller else {
             return nil
         }
-        return (offer.slot, offer.order)
+        return (offer.slot, offer.order, offer.given)
     }
 }

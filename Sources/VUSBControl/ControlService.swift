@@ -21,6 +21,19 @@ package protocol ControlService: Sendable {
     func addGuest(_ specification: GuestSpec) async throws(Problem) -> GuestInfo
     func removeGuest(_ name: String) async throws(Problem)
 
+    /// In the order in which they're looked at.
+    func claims() async -> [ClaimInfo]
+    func claim(_ name: String) async throws(Problem) -> ClaimInfo
+    func addClaim(_ specification: ClaimSpec) async throws(Problem) -> ClaimInfo
+    func removeClaim(_ name: String) async throws(Problem)
+    /// Who is to have the device, and what each claim makes of it.
+    func explainClaims(on device: String) async throws(Problem) -> ClaimExplanation
+
+    /// Devices that go from guest to guest together.
+    func focusSets() async -> [FocusInfo]
+    /// Gives all devices of a set to one guest, or none.
+    func focus(_ request: FocusRequest) async throws(Problem) -> OperationInfo
+
     /// The builds of the USB module that guests can be given, and those that can't be used, with why.
     func modules() async -> [ModuleInfo]
 
@@ -28,6 +41,14 @@ package protocol ControlService: Sendable {
     func unload(_ guest: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
     func attach(_ device: String, _ request: AttachRequest) async throws(Problem) -> OperationInfo
     func detach(_ device: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
+    /// Takes a device from who has it, once that doesn't use it, and gives it to another guest.
+    func switchDevice(_ device: String, _ request: SwitchRequest) async throws(Problem) -> OperationInfo
+    /// Waits until the device is free, and asks who has it.
+    func requestDevice(_ device: String, _ request: AttachRequest) async throws(Problem) -> OperationInfo
+    func hold(_ device: String, _ request: HoldRequest) async throws(Problem) -> DeviceInfo
+    func endHold(_ device: String) async throws(Problem)
+    /// Ends the quarantine of a device that misbehaved.
+    func trust(_ device: String) async throws(Problem) -> DeviceInfo
 
     func operations() async -> [OperationInfo]
     /// Returns when the operation has ended or changed by a step beyond `afterSteps`, at the latest after `wait`
@@ -38,6 +59,9 @@ package protocol ControlService: Sendable {
 
     /// Events as they happen. With `after`, first those that are still known with a higher sequence number.
     func events(after: UInt64?) async -> AsyncStream<EventInfo>
+
+    /// Somebody was refused: who, what, and by which rule.
+    func noteRefusal(_ text: String) async
 
     func doctor() async -> [Finding]
 }

@@ -41,6 +41,8 @@ package struct DeviceInfo: Codable, Sendable, Equatable {
         case refused
         /// Being attached or detached.
         case changing
+        /// It misbehaved: no guest gets it; see `reason`.
+        case quarantined
     }
 
     package var id: String
@@ -60,11 +62,15 @@ package struct DeviceInfo: Codable, Sendable, Equatable {
     /// `class/subclass/protocol` of each interface, hexadecimal.
     package var interfaces: [String]
     package var attachment: AttachmentInfo?
+    package var hold: HoldInfo?
+    /// The guests that wait for it, in their order.
+    package var waiting: [String]
 
     package init(
         id: String, source: String, state: State, reason: String? = nil, idVendor: String, idProduct: String,
         serial: String? = nil, manufacturer: String? = nil, product: String? = nil, speed: String,
-        deviceClass: String, interfaces: [String], attachment: AttachmentInfo? = nil
+        deviceClass: String, interfaces: [String], attachment: AttachmentInfo? = nil, hold: HoldInfo? = nil,
+        waiting: [String] = []
     ) {
         self.id = id
         self.source = source
@@ -79,6 +85,8 @@ package struct DeviceInfo: Codable, Sendable, Equatable {
         self.deviceClass = deviceClass
         self.interfaces = interfaces
         self.attachment = attachment
+        self.hold = hold
+        self.waiting = waiting
     }
 }
 
@@ -102,11 +110,13 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
     package var failedURBs: UInt64
     package var bytesIn: UInt64
     package var bytesOut: UInt64
+    /// Why it isn't taken from its guest just now; the rows of Arbiter.md.
+    package var busy: [String]
 
     package init(
         device: String, guest: String, path: String, busNumber: Int, deviceNumber: Int, major: Int, minor: Int,
         mode: String, state: String, urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64,
-        bytesOut: UInt64
+        bytesOut: UInt64, busy: [String] = []
     ) {
         self.device = device
         self.guest = guest
@@ -122,142 +132,7 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
         self.failedURBs = failedURBs
         self.bytesIn = bytesIn
         self.bytesOut = bytesOut
-    }
-}
-
-/// What declares a guest: the body of `POST /v1/guests` and an entry of vusb.yaml.
-package struct GuestSpec: Codable, Sendable, Equatable {
-    /// `[a-z0-9][a-z0-9-]{0,62}`
-    package var name: String
-    /// How vusbd reaches the guest; `local` for a process or container on this host, `qemu` for a virtual machine.
-    package var connector: String?
-    /// `files`, `module` or `auto`.
-    package var mode: String?
-    /// The path of the VM's QMP socket; connector `qemu` only.
-    package var qmp: String?
-    /// The path of the guest agent's socket; connector `qemu` only.
-    package var agent: String?
-    /// How the VM sees its directory of /vusb: `virtiofs:TAG` or `9p:TAG`; mode `module` with `qemu` only.
-    package var share: String?
-    /// `manual`, or `on-demand`: load with the first device it is given, unload with the last. Default `manual`.
-    package var policy: String?
-    /// Who owns the guest's files: a user name or number. Default root.
-    package var owner: String?
-    /// A group name or number. Default root.
-    package var group: String?
-    /// Permission bits of its files in octal, such as `0660`. Default `0600`.
-    package var fileMode: String?
-    /// Whether its devices get character nodes that speak usbfs; mode `files` with `local` only. Default false.
-    package var nodes: Bool?
-    /// What it is to have when loaded: device ids, `VID:PID` or `VID:PID:SERIAL`.
-    package var devices: [String]?
-
-    package init(
-        name: String, connector: String? = nil, mode: String? = nil, qmp: String? = nil, agent: String? = nil,
-        share: String? = nil, policy: String? = nil, owner: String? = nil, group: String? = nil,
-        fileMode: String? = nil, nodes: Bool? = nil, devices: [String]? = nil
-    ) {
-        self.name = name
-        self.connector = connector
-        self.mode = mode
-        self.qmp = qmp
-        self.agent = agent
-        self.share = share
-        self.policy = policy
-        self.owner = owner
-        self.group = group
-        self.fileMode = fileMode
-        self.nodes = nodes
-        self.devices = devices
-    }
-}
-
-/// A guest that was declared, and what it holds.
-package struct GuestInfo: Codable, Sendable, Equatable {
-    package enum State: String, Codable, Sendable {
-        case unloaded, loading, loaded, draining, failed
-        /// It was loaded, its VM is off: it is loaded again when the VM is back.
-        case waiting
-    }
-
-    package enum Machine: String, Codable, Sendable {
-        case running, paused, off
-    }
-
-    package var name: String
-    package var connector: String
-    /// As declared.
-    package var mode: String
-    /// The mode it is loaded in; absent while it isn't.
-    package var loadedMode: String?
-    package var policy: String
-    package var qmp: String?
-    package var agent: String?
-    package var share: String?
-    /// The directory of the host that its exporter is to be given; present with `share`.
-    package var export: String?
-    /// Of mode `module`.
-    package var channel: ChannelInfo?
-    /// How its virtual machine is, as its monitor said last; absent where none is watched.
-    package var machine: Machine?
-    package var state: State
-    /// Why it failed.
-    package var reason: String?
-    package var owner: Int
-    package var group: Int
-    package var fileMode: String
-    /// Whether its devices have character nodes, in mode `files`.
-    package var nodes: Bool
-    package var devices: [String]
-    /// `configuration` or `control`: who declared it.
-    package var declaredBy: String
-    package var attachments: [AttachmentInfo]
-
-    package init(
-        name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
-        qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
-        channel: ChannelInfo? = nil, machine: Machine? = nil, state: State,
-        reason: String? = nil, owner: Int, group: Int, fileMode: String, nodes: Bool = false, devices: [String],
-        declaredBy: String, attachments: [AttachmentInfo]
-    ) {
-        self.name = name
-        self.connector = connector
-        self.mode = mode
-        self.loadedMode = loadedMode
-        self.policy = policy
-        self.qmp = qmp
-        self.agent = agent
-        self.share = share
-        self.export = export
-        self.channel = channel
-        self.machine = machine
-        self.state = state
-        self.reason = reason
-        self.owner = owner
-        self.group = group
-        self.fileMode = fileMode
-        self.nodes = nodes
-        self.devices = devices
-        self.declaredBy = declaredBy
-        self.attachments = attachments
-    }
-}
-
-/// The channel to the module in a guest.
-package struct ChannelInfo: Codable, Sendable, Equatable {
-    /// closed, greeting, open, leaving or broken.
-    package var state: String
-    /// What the module said of itself.
-    package var peer: String?
-    /// The guest's share serves one request at a time: it works, but slowly; see `doctor`.
-    package var oneAtATime: Bool
-    package var urbsInFlight: Int
-
-    package init(state: String, peer: String? = nil, oneAtATime: Bool, urbsInFlight: Int) {
-        self.state = state
-        self.peer = peer
-        self.oneAtATime = oneAtATime
-        self.urbsInFlight = urbsInFlight
+        self.busy = busy
     }
 }
 
@@ -294,11 +169,12 @@ package struct LoadRequest: Codable, Sendable, Equatable {
 
 /// How a device is taken from its guest; the body of `unload` and `detach`.
 package struct ReleaseRequest: Codable, Sendable, Equatable {
-    package enum OnDeadline: String, Codable, Sendable { case refuse, cancel }
+    package enum OnDeadline: String, Codable, Sendable { case refuse, cancel, wait }
 
     /// How long URBs in flight may take to end; 0 to 3600, default 5.
     package var deadlineSeconds: Double?
-    /// What happens then; default `refuse`, which leaves all as it was.
+    /// What happens then; default `refuse`, which leaves all as it was. With `wait` it's waited for until the operation is
+    /// cancelled.
     package var onDeadline: OnDeadline?
 
     package init(deadlineSeconds: Double? = nil, onDeadline: OnDeadline? = nil) {
@@ -322,11 +198,17 @@ package struct EmulateRequest: Codable, Sendable, Equatable {
 
 /// What is typed on an emulated keyboard; the body of `type`.
 package struct TypeRequest: Codable, Sendable, Equatable {
-    package var text: String
-    package init(text: String) { self.text = text }
+    package var text: String?
+    /// Names of keys, such as `scrolllock`; pressed behind the text.
+    package var keys: [String]?
+
+    package init(text: String? = nil, keys: [String]? = nil) {
+        self.text = text
+        self.keys = keys
+    }
 }
 
-/// A long operation: load, unload, attach, detach.
+/// A long operation.
 package struct OperationInfo: Codable, Sendable, Equatable {
     package enum State: String, Codable, Sendable { case running, succeeded, failed, cancelled }
 
@@ -341,7 +223,7 @@ package struct OperationInfo: Codable, Sendable, Equatable {
     }
 
     package var id: Int
-    /// load, unload, attach or detach.
+    /// load, unload, attach, detach, switch or request.
     package var kind: String
     package var guest: String?
     package var device: String?

@@ -96,6 +96,9 @@ package final class BufferPool: TransferBufferOwner {
         return unsafe TransferBuffer(allocation: allocation, capacity: size, sizeClass: sizeClass, owner: self)
     }
 
+    /// As `take`, and above its limit ordinary memory, which isn't kept for reuse and not counted as outstanding.
+    package func takeAny(_ count: Int) -> TransferBuffer? { take(count) ?? MallocMemory.buffer(count) }
+
     package func recycle(_ allocation: UnsafeMutableRawPointer, sizeClass: Int) {
         let size = 1 << (sizeClass + Self.smallestShift)
         let returned = unsafe SendablePointer(allocation)

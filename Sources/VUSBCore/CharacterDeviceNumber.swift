@@ -14,6 +14,10 @@ package struct CharacterDeviceNumber: Sendable, Hashable, CustomStringConvertibl
     /// include/linux/kdev_t.h, MINORBITS.
     package static let minors = 0...(1 << 20 - 1)
 
+    /// Of a node that nobody serves. Linux has no character devices above CHRDEV_MAJOR_MAX - 1, 511 (include/linux/fs.h):
+    /// whoever opens it has ENXIO, also where somebody has mounted it again without `nodev`.
+    package static let unservedMajor = 512
+
     /// Nil for numbers outside of these ranges.
     package init?(major: Int, minor: Int) {
         guard Self.majors.contains(where: { $0.contains(major) }), Self.minors.contains(minor) else { return nil }

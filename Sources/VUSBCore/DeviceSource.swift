@@ -87,7 +87,8 @@ package protocol DeviceSource: Sendable {
 
     /// Takes the device from the host's own drivers and opens it. It is read anew: a device whose descriptors differ
     /// from `record` is refused.
-    func open(_ record: DeviceRecord) async throws(USBError) -> OpenedDevice
+    /// - Parameter isForced: also where the host itself uses it.
+    func open(_ record: DeviceRecord, isForced: Bool) async throws(USBError) -> OpenedDevice
 
     /// Ends the watch. Devices that are open stay so until their backend is closed.
     func stop() async

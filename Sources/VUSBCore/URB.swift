@@ -65,6 +65,8 @@ package struct URB: ~Copyable, Sendable {
     package let context: UInt64
     package let handler: any URBHandler
     var device: VirtualDevice?
+    /// Where the device's scheduler counts it.
+    var charge: Charge = []
 
     /// - Parameters:
     ///   - requestedLength: bytes to move; checked by `VirtualDevice.submit` against the buffer's capacity.
@@ -98,6 +100,7 @@ package struct URB: ~Copyable, Sendable {
         replacement.operation = operation
         replacement.token = token
         replacement.device = device
+        replacement.charge = charge
         replacement.complete(.io)
     }
 
@@ -126,6 +129,20 @@ package struct URB: ~Copyable, Sendable {
         case .some(let packets): index >= 0 && index < packets.count ? packets[index] : nil
         case .none: nil
         }
+    }
+
+    /// Ends an IN transfer with these bytes in the place of what the source has brought.
+    mutating func take(_ report: [UInt8]) {
+        let isShort = report.count < requestedLength && flags.contains(.shortNotOK)
+        status = report.count > requestedLength ? .babble : isShort ? .shortNotOK : .success
+        actualLength = min(report.count, requestedLength, bufferCapacity)
+        buffer?.copy(Array(report.prefix(actualLength)))
+    }
+
+    /// Ends an IN transfer as one that was cancelled before anything came.
+    mutating func empty() {
+        status = .cancelled
+        actualLength = 0
     }
 
     /// Gives the URB back to its submitter: the end of its life at a backend. `actualLength` is clamped to what was

@@ -28,10 +28,14 @@ package struct URBStatus: RawRepresentable, Hashable, Sendable {
     package static let invalid = URBStatus(rawValue: -22)
     /// -EPIPE: the endpoint stalled.
     package static let stall = URBStatus(rawValue: -32)
+    /// -ETIME: no answer within the bus' turn-around time.
+    package static let noResponse = URBStatus(rawValue: -62)
     /// -EPROTO: bit stuffing, no response in time, or another error of the wire.
     package static let protocolError = URBStatus(rawValue: -71)
     /// -EOVERFLOW: the device sent more than asked for (babble).
     package static let babble = URBStatus(rawValue: -75)
+    /// -EILSEQ: a checksum that didn't fit, or no answer in time.
+    package static let checksumError = URBStatus(rawValue: -84)
     /// -EMSGSIZE: longer than may be asked for at once.
     package static let tooLong = URBStatus(rawValue: -90)
     /// -EOPNOTSUPP: the source can't do this.

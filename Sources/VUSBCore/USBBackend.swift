@@ -21,6 +21,7 @@ package protocol USBBackend: AnyObject, Sendable {
     func reset() async throws(USBError)
 
     /// Ends the use of the device: cancels what is still in flight, waits for it, releases all, and lets the host's
-    /// own driver have the device again. Called once, last.
+    /// own driver have the device again. Called once, last; but a call that a device has held up for seconds may be
+    /// running yet. It returns in bounded time, also where the device answers nothing.
     func close() async
 }

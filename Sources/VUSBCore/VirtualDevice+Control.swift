@@ -7,6 +7,7 @@ extension VirtualDevice {
     /// New URBs end with `busy` from now on. A device that is closed stays so.
     package func stopAdmitting() {
         state.withLock { if $0.admission == .admitting { $0.admission = .draining } }
+        keyboard?.giveUp()
     }
 
     /// Undoes `stopAdmitting`.
@@ -16,11 +17,12 @@ extension VirtualDevice {
 
     /// Cancels all that is in flight, as `cancel` does.
     package func cancelAll() {
-        let tokens = state.withLock { state in
+        let (held, tokens) = state.withLock { state in
             let tokens = state.table.cancelAll()
-            state.callsBelow += tokens.count
+            state.callsBelow += tokens.inFlight.count
             return tokens
         }
+        endHeld(held)
         guard !tokens.isEmpty else { return }
         for token in tokens { backend.cancel(token) }
         callsReturned(tokens.count)
@@ -47,12 +49,14 @@ extension VirtualDevice {
         state.withLock { if case .closed = $0.admission {} else { $0.admission = .closed(.noDevice) } }
         guard await beginClosing() else { return }
         cancelAll()
-        // A thread may have been admitted just before, and not be at the backend yet.
-        await allCallsReturned()
+        // A thread may have been admitted just before, and not be at the backend yet. Not a child, here and below: it
+        // isn't to be cancelled.
+        _ = await Task { await callsReturn(within: closeLimit) }.value
         await backend.close()
-        // The backend gave all back; the last handlers may still be running. Not a child: it isn't to be cancelled.
-        // The limit only shows with a backend that breaks its promise: it costs that time, not a detach that hangs.
-        _ = await Task { await waitUntilIdle(for: .seconds(5)) }.value
+        // The backend gave all back; the last handlers may still be running. The limit only shows with a backend or a
+        // handler that breaks its promise: it costs that time, not a detach that hangs.
+        _ = await Task { await waitUntilIdle(for: closeLimit) }.value
+        lane?.retire()
         endClosing()
     }
 
@@ -62,8 +66,11 @@ extension VirtualDevice {
     ///   another reset goes on. Else as `USBBackend.reset`.
     package func reset() async throws(USBError) {
         try beginReset()
+        endHeld(on: .max, with: .shutdown)
         do {
             try await backend.reset()
+            storageWatch?.deviceWasReset()
+            keyboard?.reset()
             endReset()
         } catch {
             if error.code == .gone { disconnect() }
@@ -75,8 +82,16 @@ extension VirtualDevice {
     /// Waits until nothing is in flight, at most for `limit`; returns how many still are. A cancelled task doesn't
     /// wait.
     package func waitUntilIdle(for limit: Duration) async -> Int {
+        await wait(within: limit) { await self.idle() }
+        return inFlight
+    }
+}
+
+extension VirtualDevice {
+    /// Returns when `body` does, which a cancel ends, or at the limit.
+    private func wait(within limit: Duration, for body: @escaping @Sendable () async -> Void) async {
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.idle() }
+            group.addTask { await body() }
             group.addTask {
                 // A cancelled sleep only means that the other child was first.
                 try? await Task.sleep(for: limit)
@@ -84,11 +99,8 @@ extension VirtualDevice {
             await group.next()
             group.cancelAll()
         }
-        return inFlight
     }
-}
 
-extension VirtualDevice {
     private func idle() async {
         let id = state.withLock { state in
             state.nextWaiter += 1
@@ -108,11 +120,22 @@ extension VirtualDevice {
         }
     }
 
-    /// Waits for the calls to the backend that are running. They don't block, so neither does this for long.
+    /// Waits for the calls to the backend that are running. They don't block, so neither does this for long; but a
+    /// device may hold the thread of one inside the kernel, and then its backend is closed all the same.
+    private func callsReturn(within limit: Duration) async {
+        await wait(within: limit) {
+            await withTaskCancellationHandler {
+                await self.allCallsReturned()
+            } onCancel: {
+                self.state.withLock { $0.callsWaiter.take() }?.resume()
+            }
+        }
+    }
+
     private func allCallsReturned() async {
         await withCheckedContinuation { continuation in
             let isQuiet = state.withLock { state in
-                guard state.callsBelow > 0 else { return true }
+                guard state.callsBelow > 0, !Task.isCancelled else { return true }
                 state.callsWaiter = continuation
                 return false
             }

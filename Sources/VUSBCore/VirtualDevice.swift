@@ -9,6 +9,7 @@ import Synchronization
 ///
 /// Concurrency model: any thread submits, cancels and completes. All state is in one `Mutex`, which is held across no
 /// call to the backend or to a handler. The control plane drains, closes and resets. Lock order: none, it is a leaf.
+/// Where it has a lane, URBs may be held back before they go to the backend, and go there on another thread.
 /// Calls to the backend are counted while they run, so that its `close` is the last of them. The races of submit,
 /// complete, cancel, unplug, close and stop are numbered in Cancellation.md.
 package final class VirtualDevice: Sendable {
@@ -20,6 +21,16 @@ package final class VirtualDevice: Sendable {
     /// copy, where it has such. Not for data that come in: the kernel won't let a front hand on all such memory.
     package let sendPool: BufferPool
     let backend: any USBBackend
+    /// Nil for a device that isn't mass storage.
+    let storageWatch: StorageWatch?
+    /// Nil for a device that isn't a keyboard, or has no chord.
+    let keyboard: KeyboardFilter?
+    /// Asked before a URB goes to the backend; nil where nothing is scheduled.
+    let lane: BusLane?
+    /// Told how each URB ends; nil where nobody is to be told.
+    package let health: DeviceHealth?
+    /// How long `close` waits for what should be over at once: calls to the backend, and handlers.
+    let closeLimit: Duration
     let state: Mutex<State>
 
     struct State {
@@ -76,9 +87,17 @@ package final class VirtualDevice: Sendable {
         configurationValue: UInt8,
         alternates: [InterfaceNumber: UInt8] = [:],
         pool: BufferPool,
-        sendPool: BufferPool? = nil
+        sendPool: BufferPool? = nil,
+        lane: BusLane? = nil,
+        keyboard: KeyboardFilter? = nil,
+        health: DeviceHealth? = nil,
+        closeLimit: Duration = .seconds(5)
     ) {
         self.backend = backend
+        self.lane = lane
+        self.keyboard = keyboard
+        self.health = health
+        self.closeLimit = closeLimit
         self.descriptors = descriptors
         self.speed = speed
         self.pool = pool
@@ -88,12 +107,18 @@ package final class VirtualDevice: Sendable {
             configurationValue: configurationValue,
             alternates: alternates
         )
+        storageWatch = StorageWatch(descriptors, settings)
         state = Mutex(State(settings: settings))
+        keyboard?.serve(self)
     }
 
     package var settings: ActiveSettings { state.withLock { $0.settings } }
     package var counters: Counters { state.withLock { $0.counters } }
     package var inFlight: Int { state.withLock { $0.table.count } }
+
+    /// Whether what the guest wrote is on the medium; nil for a device that isn't mass storage, or whose transport can't
+    /// be followed. Not for the data path.
+    package var storage: StorageState? { storageWatch?.state }
 
     /// `draining` during a reset too.
     package var admission: Admission { state.withLock { $0.effectiveAdmission } }
@@ -115,7 +140,10 @@ package final class VirtualDevice: Sendable {
     /// - Returns: what `cancel` takes; `.none` where the URB wasn't accepted. The URB may be complete by then.
     @discardableResult
     package func submit(_ urb: consuming URB) -> URBToken {
-        let verdict = state.withLock { state in state.admit(urb, descriptors) }
+        // Read before the URB is in the table: what passes here passes behind all that was held back before.
+        let scheduling = lane.flatMap { $0.isOpen ? nil : $0 }
+        let phase = scheduling == nil ? URBTable.Phase.submitting : .held
+        let verdict = state.withLock { state in state.admit(urb, descriptors, as: phase) }
         switch verdict {
         case .refused(let status):
             urb.complete(status)
@@ -124,10 +152,24 @@ package final class VirtualDevice: Sendable {
             urb.token = token
             urb.operation = operation
             urb.device = self
-            backend.submit(urb)
-            submitReturned(token)
+            if let scheduling { schedule(urb, on: scheduling) } else { handDown(urb) }
             return token
         }
+    }
+
+    /// The backend gets it.
+    func handDown(_ urb: consuming URB) {
+        let token = urb.token
+        if let keyboard, fill(&urb, from: keyboard) {
+            urb.device = nil
+            finish(urb)
+        } else {
+            storageWatch?.willSubmit(urb)
+            backend.submit(urb)
+        }
+        submitReturned(token)
+        // Reports may have come to wait while it was on its way.
+        if keyboard != nil { deliverReports() }
     }
 
     private func submitReturned(_ token: URBToken) {
@@ -147,18 +189,31 @@ package final class VirtualDevice: Sendable {
     /// Asks that a URB end soon; it still completes, with `cancelled` or with what it achieved. A token that is no
     /// longer current is ignored.
     package func cancel(_ token: URBToken) {
-        let isToBeAsked = state.withLock { state in
-            guard state.table.cancel(token) else { return false }
-            state.callsBelow += 1
-            return true
+        let target = state.withLock { state in
+            let target = state.table.cancel(token)
+            if target == .backend { state.callsBelow += 1 }
+            return target
         }
-        guard isToBeAsked else { return }
-        backend.cancel(token)
-        callsReturned(1)
+        switch target {
+        case .nobody: break
+        case .scheduler: endHeld([token])
+        case .backend:
+            backend.cancel(token)
+            callsReturned(1)
+        }
     }
 
     /// The backend's half of the end of a URB; called by `URB.complete`.
     func urbCompleted(_ urb: consuming URB) {
+        if let keyboard, !filter(&urb, by: keyboard) {
+            urb.device = self
+            return handDown(urb)
+        }
+        finish(urb)
+    }
+
+    /// It's the guest's now.
+    private func finish(_ urb: consuming URB) {
         let token = urb.token
         let length = urb.requestedLength
         let final: URBStatus? = state.withLock { state in
@@ -170,6 +225,9 @@ package final class VirtualDevice: Sendable {
         // A URB that the table doesn't know was never accepted by this device: a defect of the backend.
         assert(final != nil, "URB completed twice or by the wrong device")
         if let final { urb.status = final }
+        storageWatch?.didComplete(urb)
+        health?.ended(urb.endpoint, urb.status)
+        let isAwaited = lane.map { leaveLane($0, urb) } ?? false
         let handler = urb.handler
         handler.urbCompleted(urb)
         // Only now does it stop counting as in flight: drained means that all have been told.
@@ -178,6 +236,8 @@ package final class VirtualDevice: Sendable {
             return state.takeWaitersIfIdle()
         }
         for waiter in waiters { waiter.resume() }
+        // Last: others' URBs have waited, and this one's submitter has been told.
+        if isAwaited { lane?.pump() }
     }
 
     /// Balances `callsBelow`.
@@ -194,7 +254,7 @@ package final class VirtualDevice: Sendable {
 extension VirtualDevice.State {
     enum Verdict {
         case refused(URBStatus)
-        /// Counted in `callsBelow`: the caller owes a `callsReturned`.
+        /// Unless it's `held`, counted in `callsBelow`: the caller owes a `callsReturned`.
         case accepted(URBToken, URB.Operation)
     }
 
@@ -210,7 +270,9 @@ extension VirtualDevice.State {
         return true
     }
 
-    fileprivate mutating func admit(_ urb: borrowing URB, _ descriptors: Descriptors) -> Verdict {
+    fileprivate mutating func admit(
+        _ urb: borrowing URB, _ descriptors: Descriptors, as phase: URBTable.Phase
+    ) -> Verdict {
         switch effectiveAdmission {
         case .admitting: break
         case .draining: return .refused(.busy)
@@ -220,10 +282,10 @@ extension VirtualDevice.State {
         case .complete(let status): return .refused(status)
         case .carryOut(let operation):
             guard bytesInFlight + urb.requestedLength <= VirtualDevice.bytesInFlightLimit,
-                let token = table.insert(endpoint: urb.endpoint)
+                let token = table.insert(endpoint: urb.endpoint, as: phase)
             else { return .refused(.noMemory) }
             bytesInFlight += urb.requestedLength
-            callsBelow += 1
+            if phase == .submitting { callsBelow += 1 }
             return .accepted(token, operation)
         }
     }

@@ -49,7 +49,7 @@ package final class EmulationSource: DeviceSource {
         return stream
     }
 
-    package func open(_ record: DeviceRecord) async throws(USBError) -> OpenedDevice {
+    package func open(_ record: DeviceRecord, isForced: Bool) async throws(USBError) -> OpenedDevice {
         guard let entry = state.withLock({ $0.entries[record.id] }) else { throw Self.gone(record.id) }
         guard entry.record.descriptors == record.descriptors else {
             throw USBError(.gone, "\(record.id) is another device now", remedy: "look at the list of devices again")
@@ -104,11 +104,21 @@ package final class EmulationSource: DeviceSource {
     /// Types on a keyboard.
     /// - Throws: `notFound`, `unsupported` for a device that is no keyboard, and as `KeyboardModel.type`.
     package func type(_ text: String, on id: DeviceID) throws(USBError) {
+        try keyboard(id).act { (model, effects) throws(USBError) in try model.type(text, effects: &effects) }
+    }
+
+    /// Presses and releases keys of a keyboard.
+    /// - Throws: as `type`, and as `KeyboardModel.press`.
+    package func press(_ keys: [String], on id: DeviceID) throws(USBError) {
+        try keyboard(id).act { (model, effects) throws(USBError) in try model.press(keys, effects: &effects) }
+    }
+
+    private func keyboard(_ id: DeviceID) throws(USBError) -> EmulatedDevice<KeyboardModel> {
         guard let entry = state.withLock({ $0.entries[id] }) else { throw Self.gone(id) }
         guard let keyboard = entry.unit as? EmulatedDevice<KeyboardModel> else {
             throw USBError(.unsupported, "\(id) is no keyboard", remedy: "make one with --emulate keyboard")
         }
-        try keyboard.act { (model, effects) throws(USBError) in try model.type(text, effects: &effects) }
+        return keyboard
     }
 
     // MARK: - Making

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Synchronization
+import VUSBCore
 import VUSBSystem
 
 /// What the clock wakes.
@@ -51,6 +52,7 @@ final class PaceClock: Sendable {
     }
 
     private func run() {
+        RealTime.enter()
         while true {
             let now = monotonicNow()
             let (due, next) = state.withLock { $0.takeDue(now) }

@@ -60,6 +60,14 @@ struct FUSEReply: ~Copyable, @unchecked Sendable {
         discard self
     }
 
+    consuming func data(_ line: ClockLine) {
+        // SAFETY: libfuse copies before it returns.
+        unsafe line.withBytes { source in
+            unsafe sent(fuse_reply_buf(request, source.baseAddress?.assumingMemoryBound(to: CChar.self), source.count))
+        }
+        discard self
+    }
+
     /// Answers with all that `parts` name, straight from their memory.
     /// - Returns: whether the answer was delivered.
     @unsafe

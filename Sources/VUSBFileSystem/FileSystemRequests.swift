@@ -41,12 +41,15 @@ final class FileSystemRequests: Sendable {
 
     /// - Parameter mode: the flags of open(2).
     func open(_ reply: consuming FUSEReply, _ node: NodeID, mode: Int32) {
-        guard node.kind == .guestChannel else {
-            if node.kind == .endpoint, tree.attachment(of: node)?.entry.isServedElsewhere == true {
-                return reply.error(EBUSY)
-            }
-            return open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
+        switch node.kind {
+        case .guestChannel: openChannel(reply, node, mode: mode)
+        case .guestClock: openClock(reply, node)
+        case .endpoint where tree.attachment(of: node)?.entry.isServedElsewhere == true: reply.error(EBUSY)
+        default: open(reply, flags: Self.flags(of: node)) { id in makeFile(node, id) }
         }
+    }
+
+    private func openChannel(_ reply: consuming FUSEReply, _ node: NodeID, mode: Int32) {
         guard let channel = tree.channel(of: node) else { return reply.error(ENOENT) }
         // Who searches all files for a text isn't to keep the module from its channel.
         guard mode & O_ACCMODE == O_RDWR else { return reply.error(EINVAL) }
@@ -55,6 +58,12 @@ final class FileSystemRequests: Sendable {
                 HCDFile(id: id, channel: channel, session: $0, clock: tree.channels.clock)
             }
         }
+    }
+
+    private func openClock(_ reply: consuming FUSEReply, _ node: NodeID) {
+        guard let openers = tree.clockOpeners(of: node) else { return reply.error(ENOENT) }
+        guard tree.clock.start() else { return reply.error(ENOMEM) }
+        open(reply, flags: Self.flags(of: node), missing: ENFILE) { id in openers.open(id, clock: tree.clock) }
     }
 
     func openDirectory(_ reply: consuming FUSEReply, _ node: NodeID) {
@@ -80,6 +89,7 @@ final class FileSystemRequests: Sendable {
     func abandon() {
         for file in files.all { file.abandon() }
         tree.channels.clock.settle()
+        tree.clock.settle()
     }
 
     func readDirectory(_ reply: consuming FUSEReply, _ handle: FileHandleID, size: Int, offset: Int64) {
@@ -87,11 +97,11 @@ final class FileSystemRequests: Sendable {
         reply.directory(directory.entries, from: Int(offset), size: min(size, 1 << 16))
     }
 
-    /// Endpoints and events are streams without a position, so that a read that blocks doesn't hold up a write on the
-    /// same descriptor; attribute files have one, as in sysfs.
+    /// Endpoints, events and clocks are streams without a position, so that a read that blocks doesn't hold up a write on
+    /// the same descriptor; attribute files have one, as in sysfs.
     private static func flags(of node: NodeID) -> UInt32 {
         switch node.kind {
-        case .endpoint, .guestEvents:
+        case .endpoint, .guestEvents, .guestClock, .guestHeartbeat:
             CFuse3_FOPEN_DIRECT_IO | CFuse3_FOPEN_STREAM | CFuse3_FOPEN_NONSEEKABLE
                 | CFuse3_FOPEN_PARALLEL_DIRECT_WRITES
         // Exporters read and write at offsets (pread(2)), which a stream refuses.
@@ -103,6 +113,7 @@ final class FileSystemRequests: Sendable {
     private func makeFile(_ node: NodeID, _ id: FileHandleID) -> (any OpenFile)? {
         switch node.kind {
         case .guestEvents: return tree.eventLog(of: node).map { EventsFile(id: id, log: $0) }
+        case .guestHeartbeat: return tree.heartbeat(of: node).map { HeartbeatFile(heartbeat: $0) }
         case .endpoint:
             let address = EndpointAddress(rawValue: node.parameter)
             guard let attachment = tree.attachment(of: node) else { return nil }

@@ -48,6 +48,8 @@ struct NodeID: RawRepresentable, Hashable, Sendable {
         case sysfsInterface
         /// The parameter is its address.
         case sysfsEndpoint
+        case guestClock
+        case guestHeartbeat
         /// 32 kinds each: `file` has the `SysfsInterfaceFile` or `SysfsEndpointFile`, the parameter says of which one.
         case sysfsInterfaceFile = 0x40
         case sysfsEndpointFile = 0x60

@@ -52,8 +52,8 @@ extension NodeTree.State {
             hostDevices[node.device].map { _ in Self.node(node, S_IFDIR | 0o500, owner: nil) }
         case .hostAttribute:
             content(of: node).map { Self.node(node, S_IFREG | 0o400, owner: nil, size: Self.attributeSize($0, node)) }
-        case .guest, .guestState, .guestEvents, .guestChannel, .guestDev, .guestDevBus, .guestUSB, .guestBus,
-            .guestDevices,
+        case .guest, .guestState, .guestEvents, .guestChannel, .guestClock, .guestHeartbeat, .guestDev, .guestDevBus,
+            .guestUSB, .guestBus, .guestDevices,
             .deviceNode, .device, .deviceAttribute, .endpoints, .endpoint:
             guests[node.owner].flatMap { guestAttributes(of: node, $0) }
         case .sysfs, .sysfsDeviceLink, .sysfsInterfaceLink, .sysfsNumberLink, .sysfsControllerFile, .sysfsDevice,
@@ -73,6 +73,14 @@ extension NodeTree.State {
             // As for endpoints, a size that no write is beyond.
             return guest.channel.map { _ in
                 Self.node(node, S_IFREG | mode_t(access.fileMode & 0o666), owner: access, size: TransferLimit.bytes)
+            }
+        case .guestClock:
+            return guest.clock.map { _ in
+                Self.node(node, S_IFREG | mode_t(access.fileMode & 0o666), owner: access, size: TransferLimit.bytes)
+            }
+        case .guestHeartbeat:
+            return guest.heartbeat.map { _ in
+                Self.node(node, S_IFREG | mode_t(access.fileMode & 0o222), owner: access, size: TransferLimit.bytes)
             }
         default: break
         }

@@ -44,7 +44,8 @@ extension NodeTree.State {
         case .guest, .guestDev, .guestDevBus, .guestUSB, .guestBus, .guestDevices:
             guests[directory.owner].flatMap { guestEntries(of: directory, $0) }
         case .sysfs, .sysfsDevice, .sysfsInterface, .sysfsEndpoint: sysfsEntries(of: directory)
-        case .none, .hostAttribute, .guestState, .guestEvents, .guestChannel, .deviceNode, .deviceAttribute, .endpoint,
+        case .none, .hostAttribute, .guestState, .guestEvents, .guestChannel, .guestClock, .guestHeartbeat,
+            .deviceNode, .deviceAttribute, .endpoint,
             .sysfsDeviceLink, .sysfsInterfaceLink, .sysfsNumberLink, .sysfsControllerFile, .sysfsDeviceFile,
             .sysfsInterfaceFile, .sysfsEndpointFile:
             nil
@@ -81,12 +82,14 @@ extension NodeTree.State {
     }
 
     private static func topEntries(_ guest: NodeTree.Guest, _ directory: NodeID) -> [DirectoryEntry] {
-        var always: [DirectoryEntry] = [
+        var files: [DirectoryEntry] = [
             .file("state", directory.sibling(.guestState)), .file("events", directory.sibling(.guestEvents)),
         ]
-        if guest.channel != nil { always.append(.file("hcd", directory.sibling(.guestChannel))) }
-        guard guest.isPublished else { return always }
-        return always + [
+        if guest.channel != nil { files.append(.file("hcd", directory.sibling(.guestChannel))) }
+        guard guest.isPublished else { return files }
+        if guest.clock != nil { files.append(.file("clock", directory.sibling(.guestClock))) }
+        if guest.heartbeat != nil { files.append(.file("heartbeat", directory.sibling(.guestHeartbeat))) }
+        return files + [
             .directory("dev", directory.sibling(.guestDev)), .directory("devices", directory.sibling(.guestDevices)),
             .directory("sys", directory.sibling(.sysfs, parameter: SysfsDirectory.top.rawValue)),
         ]

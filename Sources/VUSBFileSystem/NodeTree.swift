@@ -79,7 +79,7 @@ package final class NodeTree: Sendable {
         /// The only place that decides which numbers a node carries (SysfsView.md, M1 to M4).
         func numbers(_ nodes: CharacterNodes) -> (major: Int, minor: Int)? {
             if let node = entry.node { return (node.major, node.minor) }
-            return nodes == .pointers ? (CharacterNodes.usbfsMajor, entry.minor) : nil
+            return nodes == .pointers ? (CharacterDeviceNumber.unservedMajor, entry.minor) : nil
         }
 
         func view(nodes: CharacterNodes) -> DeviceView {
@@ -105,6 +105,10 @@ package final class NodeTree: Sendable {
         let events = EventLog()
         /// While its file `hcd` is there.
         var channel: HCDChannel?
+        /// While it's loaded.
+        var clock: ClockOpeners?
+        /// While it's loaded, where that was asked for.
+        var heartbeat: Heartbeat?
 
         func attachment(path: Substring) -> Attachment? { attachments.values.first { $0.entry.path == path } }
     }
@@ -161,6 +165,8 @@ package final class NodeTree: Sendable {
 
     let state: Mutex<State>
     let channels = HCDChannels()
+    let clock: any FileClock = ClockThread.shared
+    let heartbeats = Heartbeats()
     /// Also the mount's: `FileSystemFront` asks for it.
     package let characterNodes: CharacterNodes
     private let isServed: @Sendable (CharacterDeviceNumber) -> Bool
@@ -207,6 +213,8 @@ package final class NodeTree: Sendable {
         }
         removed?.events.finish()
         removed?.channel?.shut()
+        removed?.clock?.shut()
+        removed?.heartbeat?.shut()
     }
 
     /// - Parameter text: `unloaded`, `loading`, `loaded`, `draining` or `failed: REASON`.
@@ -214,9 +222,22 @@ package final class NodeTree: Sendable {
         state.withLock { state in state.change(name) { $0.state = text } }
     }
 
-    /// `dev/` and `devices/` appear at load and vanish at unload.
+    /// As below, without a heartbeat.
     package func setGuestPublished(_ name: String, _ isPublished: Bool) {
-        state.withLock { state in state.change(name) { $0.isPublished = isPublished } }
+        setGuestPublished(name, isPublished, heartbeat: false)
+    }
+
+    /// `dev/`, `devices/`, `sys/` and `clock` appear at load and vanish at unload; so does `heartbeat`, where it's
+    /// asked for. Timers of a `clock` that is open end with it, and so does a `heartbeat` that is (Clock.md).
+    /// - Parameter heartbeat: looked at while the guest is loaded only.
+    package func setGuestPublished(_ name: String, _ isPublished: Bool, heartbeat: Bool) {
+        let (clock, ended) = state.withLock { state -> (ClockOpeners?, Heartbeat?) in
+            var ended: (ClockOpeners?, Heartbeat?) = (nil, nil)
+            state.change(name) { ended = $0.setPublished(isPublished, heartbeat: heartbeat, heartbeats) }
+            return ended
+        }
+        clock?.shut()
+        ended?.shut()
     }
 
     /// - Parameter line: one JSON object, without a newline.

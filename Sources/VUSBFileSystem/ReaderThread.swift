@@ -62,6 +62,7 @@ final class ReaderThread: @unchecked Sendable {
     fileprivate func run() {
         // A name is only for people who look at threads.
         unsafe CVUSBShims_set_thread_name("vusb-fuse-\(number)")
+        RealTime.enter()
         context.install()
         Self.unblockWakeSignal()
         while !isStopping.load(ordering: .acquiring), session.serveOne(context.requestBuffer) {}

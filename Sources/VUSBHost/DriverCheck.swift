@@ -7,7 +7,8 @@ struct DriverCheck {
     let paths: HostPaths
 
     /// - Throws: `busy`, naming the device, who has it and what to do; `unsupported`.
-    func check(_ device: SysfsDevice, _ interfaces: [SysfsDevice.Interface]) throws(USBError) {
+    /// - Parameter isForced: somebody has said that it's to be lent whatever the host does with it.
+    func check(_ device: SysfsDevice, _ interfaces: [SysfsDevice.Interface], isForced: Bool) throws(USBError) {
         if let driver = device.driver, driver != "usb" {
             throw USBError(
                 .busy,
@@ -17,6 +18,7 @@ struct DriverCheck {
         }
         for interface in interfaces {
             try check(device.id, interface)
+            if !isForced { try checkUse(device.id, interface) }
         }
     }
 
@@ -24,13 +26,20 @@ struct DriverCheck {
         guard interface.number < HostClaim.interfaceLimit else {
             throw USBError(.unsupported, "device \(id) has an interface \(interface.number); libusb takes 0 to 31")
         }
-        guard let driver = interface.driver, let use = BlockDeviceUse(paths: paths).use(below: interface.directory)
-        else { return }
-        throw USBError(
-            .busy,
-            "device \(id): interface \(interface.number) held by \(driver) is in use: \(use)",
-            remedy: "unmount it (umount, swapoff) and try again"
-        )
+    }
+
+    private func checkUse(_ id: DeviceID, _ interface: SysfsDevice.Interface) throws(USBError) {
+        guard let driver = interface.driver else { return }
+        let held = "device \(id): interface \(interface.number) held by \(driver)"
+        let force =
+            "lend it all the same by a claim with force: vusbctl claim add NAME --match port=\(id) --guest GUEST --force, before any other that fits"
+        if let use = BlockDeviceUse(paths: paths).use(below: interface.directory) {
+            throw USBError(
+                .busy, "\(held) is in use: \(use)", remedy: "unmount it (umount, swapoff) and try again; or \(force)")
+        }
+        if let input = ConsoleKeyboard(paths: paths).input(below: interface.directory) {
+            throw USBError(.busy, "\(held) is a keyboard of this host's console (\(input))", remedy: force)
+        }
     }
 
     static func claimError(

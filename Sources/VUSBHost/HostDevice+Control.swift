@@ -6,31 +6,41 @@ import VUSBCore
 
 /// What blocks; all of it on the device's own thread.
 extension HostDevice {
-    func carryOut(_ urb: consuming URB) {
-        let isTransfer = if case .transfer = urb.operation { true } else { false }
-        defer { if isTransfer { waiting.subtract(1, ordering: .releasing) } }
-        guard let port = control.withLock({ $0.port }) else {
-            urb.complete(.noDevice)
-            return
+    /// - Parameter setting: of the endpoint, when it was submitted.
+    func carryOut(_ urb: consuming URB, setting: UInt32) {
+        if case .transfer = urb.operation {
+            transfer(urb, setting)
+            waiting.subtract(1, ordering: .releasing)
+        } else {
+            let status = perform(urb.operation)
+            // First: what its submitter goes on with needn't come this way.
+            waiting.subtract(1, ordering: .releasing)
+            urb.complete(status)
         }
-        switch urb.operation {
-        case .setConfiguration(let value): urb.complete(setConfiguration(value, port))
-        case .setInterface(let interface, let alternate): urb.complete(setInterface(interface, alternate, port))
-        case .clearHalt(let endpoint): urb.complete(LibUSBCode.status(port.clearHalt(endpoint.rawValue)))
-        case .transfer:
-            if let refusal = makeStreams(urb.streamID, urb.endpoint, port) {
-                urb.complete(refusal)
-            } else {
-                table.submit(urb)
-            }
+    }
+
+    private func perform(_ operation: URB.Operation) -> URBStatus {
+        guard let port = control.withLock({ $0.port }) else { return .noDevice }
+        return switch operation {
+        case .setConfiguration(let value): setConfiguration(value, port)
+        case .setInterface(let interface, let alternate): setInterface(interface, alternate, port)
+        case .clearHalt(let endpoint): LibUSBCode.status(port.clearHalt(endpoint.rawValue))
+        case .transfer: .notSupported
         }
+    }
+
+    private func transfer(_ urb: consuming URB, _ setting: UInt32) {
+        guard let port = control.withLock({ $0.port }) else { return urb.complete(.noDevice) }
+        guard settingCount(urb.endpoint) == setting else { return urb.complete(.shutdown) }
+        if let refusal = makeStreams(urb.streamID, urb.endpoint, port) { return urb.complete(refusal) }
+        table.submit(urb)
     }
 
     /// usbfs lets go of nothing by itself: interfaces are released, the configuration is set, those of the new one are
     /// claimed. The kernel's drivers look at them in between.
     private func setConfiguration(_ value: UInt8, _ port: any HandlePort) -> URBStatus {
         let data = TransferTable.dataEndpoints
-        guard table.close(data, refusing: .shutdown, ending: .shutdown, limit: Self.cancelLimit) else {
+        guard table.close(data, refusing: .shutdown, ending: .shutdown, limit: limits.cancel) else {
             table.open(data)
             return .timedOut
         }
@@ -46,7 +56,7 @@ extension HostDevice {
             if code == 0 {
                 control.configurationValue = value
                 control.alternates = [:]
-                control.streams = control.streams.map { _ in 0 }
+                control.setAnew(data)
             }
         }
         return code == 0 ? status : LibUSBCode.status(code)
@@ -73,7 +83,7 @@ extension HostDevice {
         let value = control.withLock { $0.configurationValue }
         let endpoints = descriptors.endpointMask(of: interface, in: value)
         // usbfs would throw away what is in flight there without ever giving it back.
-        guard table.close(endpoints, refusing: .shutdown, ending: .shutdown, limit: Self.cancelLimit) else {
+        guard table.close(endpoints, refusing: .shutdown, ending: .shutdown, limit: limits.cancel) else {
             table.open(endpoints)
             return .timedOut
         }
@@ -82,7 +92,7 @@ extension HostDevice {
         guard code == 0 else { return code == LibUSBCode.notFound ? .stall : LibUSBCode.status(code) }
         control.withLock { control in
             control.alternates[interface] = alternate
-            for index in 0..<32 where endpoints & (1 << UInt32(index)) != 0 { control.streams[index] = 0 }
+            control.setAnew(endpoints)
         }
         return .success
     }
@@ -106,7 +116,7 @@ extension HostDevice {
         // A driver that is about to use streams has nothing in flight there; of one that does, it ends with an error.
         let mask: UInt32 = all.reduce(0) { $0 | 1 << UInt32($1.bEndpointAddress.index) }
         defer { table.open(mask) }
-        guard table.close(mask, refusing: .shutdown, ending: .shutdown, limit: Self.cancelLimit) else {
+        guard table.close(mask, refusing: .shutdown, ending: .shutdown, limit: limits.cancel) else {
             return .timedOut
         }
         let wanted = min(streaming.map(\.maximumStreams).min() ?? 0, 65533)
@@ -122,7 +132,7 @@ extension HostDevice {
     func resetNow() throws(USBError) {
         let all = TransferTable.allEndpoints
         guard let port = control.withLock({ $0.port }) else { throw USBError(.gone, "device \(id) is closed") }
-        guard table.close(all, refusing: .shutdown, ending: .shutdown, limit: Self.cancelLimit) else {
+        guard table.close(all, refusing: .shutdown, ending: .shutdown, limit: limits.cancel) else {
             table.open(all)
             throw USBError(.timedOut, "device \(id) doesn't end its transfers, so it isn't reset", remedy: "unplug it")
         }
@@ -148,6 +158,16 @@ extension HostDevice {
             guard code == 0 else {
                 throw LibUSBCode.error(code, "device \(id): interface \(interface) lost its setting \(alternate)")
             }
+        }
+    }
+}
+
+extension HostDevice.Control {
+    /// These endpoints, a bit an index, are others now.
+    fileprivate mutating func setAnew(_ endpoints: UInt32) {
+        for index in 0..<32 where endpoints & (1 << UInt32(index)) != 0 {
+            streams[index] = 0
+            settings[index] &+= 1
         }
     }
 }

@@ -6,7 +6,7 @@ import Logging
 import Synchronization
 import VUSBCore
 
-/// The thread that runs libusb's event loop, and so every completion callback.
+/// The thread that runs the event loop of one libusb context, and so every completion callback of its device.
 ///
 /// Concurrency model: `stop` is called once, by whoever ends the context, perhaps on this very thread. The thread sees
 /// the flag, waits until `stop` has made its last call into libusb, and frees the context.
@@ -25,6 +25,7 @@ final class HostEventThread: Sendable {
         }
 
         func run() {
+            RealTime.enter()
             while !isStopping.load(ordering: .acquiring) {
                 var limit = timeval(tv_sec: 60, tv_usec: 0)
                 let code = unsafe libusb_handle_events_timeout_completed(context, &limit, nil)
@@ -41,10 +42,10 @@ final class HostEventThread: Sendable {
     private let shared: Shared
     private let thread: HostThread
 
-    init(handling context: OpaquePointer, logger: Logger) throws(USBError) {
+    init(handling context: OpaquePointer, name: String, logger: Logger) throws(USBError) {
         let shared = unsafe Shared(context, logger)
         self.shared = shared
-        thread = try HostThread(name: "vusb-libusb") { shared.run() }
+        thread = try HostThread(name: name) { shared.run() }
     }
 
     /// The loop ends soon, and the context is freed.

@@ -9,7 +9,7 @@ package enum HostObstacle {
         guard record.source == SysfsEnumerator.sourceName else { return nil }
         let device = SysfsDevice(record.id, root: paths.sysfsDevices)
         do {
-            try DriverCheck(paths: paths).check(device, device.interfaces)
+            try DriverCheck(paths: paths).check(device, device.interfaces, isForced: false)
             return nil
         } catch {
             return error

@@ -9,7 +9,6 @@ import VUSBCore
 /// blocks, so it runs on the device's own thread.
 struct HostOpener {
     let paths: HostPaths
-    let context: HostContext
     let budget: HostMemoryBudget
     let logger: Logger
 
@@ -20,7 +19,7 @@ struct HostOpener {
     private static let nodePause: useconds_t = 50_000
 
     /// - Throws: an error that names the device and the remedy; the device is as it was then.
-    func open(_ record: DeviceRecord, on thread: SerialThread) throws(USBError) -> OpenedDevice {
+    func open(_ record: DeviceRecord, isForced: Bool, on thread: SerialThread) throws(USBError) -> OpenedDevice {
         let device = SysfsDevice(record.id, root: paths.sysfsDevices)
         guard let bus = record.busNumber, let number = record.deviceNumber, device.exists,
             device.busNumber == bus, device.deviceNumber == number
@@ -28,7 +27,8 @@ struct HostOpener {
         let node = try openNode(paths.node(bus: bus, device: number), record.id)
         try compare(node, record)
         let interfaces = device.interfaces
-        try DriverCheck(paths: paths).check(device, interfaces)
+        try DriverCheck(paths: paths).check(device, interfaces, isForced: isForced)
+        let context = try HostContext(name: "usb-\(record.id)", logger: logger)
         let handle = try HostHandle(wrapping: node, in: context, name: "device \(record.id)")
         try DescriptorComparison(of: record, through: handle).check()
         return try take(record, device, interfaces, handle, thread)

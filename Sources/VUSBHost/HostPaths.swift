@@ -10,6 +10,8 @@ package struct HostPaths: Sendable {
     package var usbcoreParameters = "/sys/module/usbcore/parameters"
     /// Has `1/mountinfo`, `self/mountinfo` and `swaps`.
     package var proc = "/proc"
+    /// There where the kernel has virtual terminals.
+    package var virtualTerminal = "/sys/class/tty/tty0"
     /// There while udevd runs, which sets the permissions of nodes a little after the kernel made them.
     package var udevControl = "/run/udev/control"
 

@@ -10,22 +10,24 @@ package import VUSBCore
 /// share is in one `Mutex`, held across no call.
 package final class HostSource: DeviceSource {
     private struct State {
-        var context: HostContext?
+        var isRunning = false
         var hotplug: HostHotplug?
         var continuation: AsyncStream<DeviceEvent>.Continuation?
-        var isStopped = false
     }
 
     package var name: String { SysfsEnumerator.sourceName }
     private let paths: HostPaths
     private let logger: Logger
     private let budget: HostMemoryBudget
+    /// How long a device may take to be opened: the kernel gives it some tries of 5 seconds each.
+    private let openLimit: Duration
     private let state = Mutex(State())
     private static let unlimitedMemory = 64 << 20
 
-    package init(paths: HostPaths = HostPaths(), logger: Logger) {
+    package init(paths: HostPaths = HostPaths(), openLimit: Duration = .seconds(60), logger: Logger) {
         self.paths = paths
         self.logger = logger
+        self.openLimit = openLimit
         let limit = HostMemoryBudget.kernelLimit(paths) ?? 0
         // Half for mapped buffers; the other half is for the kernel's own copies, and other programs. 0 is no limit.
         budget = HostMemoryBudget(limit: (limit == 0 ? Self.unlimitedMemory : limit) / 2)
@@ -33,12 +35,12 @@ package final class HostSource: DeviceSource {
 
     /// - Throws: `io` where libusb can't begin. A host without USB isn't an error: no device arrives.
     package func start() throws(USBError) -> AsyncStream<DeviceEvent> {
-        let context = try HostContext(logger: logger)
+        try HostContext.check()
         let (stream, continuation) = AsyncStream<DeviceEvent>.makeStream()
         let watcher = HostWatcher(paths: paths, logger: logger) { continuation.yield($0) }
         let hotplug = listen(watcher)
         state.withLock { state in
-            state.context = context
+            state.isRunning = true
             state.hotplug = hotplug
             state.continuation = continuation
         }
@@ -56,34 +58,50 @@ package final class HostSource: DeviceSource {
         }
     }
 
-    package func open(_ record: DeviceRecord) async throws(USBError) -> OpenedDevice {
-        guard let context = state.withLock({ $0.isStopped ? nil : $0.context }) else {
+    package func open(_ record: DeviceRecord, isForced: Bool) async throws(USBError) -> OpenedDevice {
+        guard state.withLock({ $0.isRunning }) else {
             throw USBError(.unsupported, "the source of the host's devices isn't running")
         }
         let thread = try SerialThread(name: "vusb-\(record.id)")
-        let opener = HostOpener(paths: paths, context: context, budget: budget, logger: logger)
-        let result: Result<OpenedDevice, USBError>? = await thread.run {
+        let opener = HostOpener(paths: paths, budget: budget, logger: logger)
+        let opening = HostOpening()
+        let outcome = await thread.run(within: openLimit) {
             do throws(USBError) {
-                return .success(try opener.open(record, on: thread))
+                opening.succeeded(try opener.open(record, isForced: isForced, on: thread))
+                return nil as USBError?
             } catch {
-                return .failure(error)
+                return error
             }
         }
-        switch result {
-        case .success(let device): return device
-        case .failure(let error):
-            thread.stop()
-            throw error
-        case nil: throw USBError(.gone, "device \(record.id) is closed")
+        if case .returned(nil) = outcome, let device = opening.take() { return device }
+        // Behind the opening, where that is under way yet: what it opens is given back.
+        thread.enqueue {
+            guard let late = opening.take() else { return thread.stop() }
+            Task { await late.backend.close() }
         }
+        guard case .returned(let error?) = outcome else {
+            throw USBError(
+                .timedOut, "device \(record.id) is held up inside the kernel: it isn't open after \(openLimit)",
+                remedy: "unplug it")
+        }
+        throw error
     }
 
     package func stop() async {
         let ended = state.withLock { state in
-            defer { state = State(isStopped: true) }
+            defer { state = State() }
             return state
         }
         await ended.hotplug?.stop()
         ended.continuation?.finish()
     }
+}
+
+/// What an opening has come to, for whoever takes it first.
+private final class HostOpening: Sendable {
+    private let device = Mutex<OpenedDevice?>(nil)
+
+    func succeeded(_ opened: OpenedDevice) { device.withLock { $0 = opened } }
+
+    func take() -> OpenedDevice? { device.withLock { $0.take() } }
 }

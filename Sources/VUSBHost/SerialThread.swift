@@ -56,6 +56,35 @@ final class SerialThread: Sendable {
         }
     }
 
+    /// How `run(within:)` ended.
+    enum Outcome<Result: Sendable>: Sendable {
+        case returned(Result)
+        case stopped
+        /// It may be running yet, or run later.
+        case late
+    }
+
+    /// Runs `body` there, and waits for it for `limit` at most, whether its task is cancelled or not.
+    func run<Result: Sendable>(
+        within limit: Duration, _ body: @escaping @Sendable () -> Result
+    ) async -> Outcome<Result> {
+        await withCheckedContinuation { continuation in
+            let answer = FirstAnswer(continuation)
+            let timer = Task {
+                // Cancelled only once there is an answer, and then its own counts for nothing.
+                try? await Task.sleep(for: limit)
+                answer.give(.late)
+            }
+            let accepted = enqueue {
+                answer.give(.returned(body()))
+                timer.cancel()
+            }
+            guard !accepted else { return }
+            answer.give(.stopped)
+            timer.cancel()
+        }
+    }
+
     /// Takes no more jobs, and ends after those that it has.
     func stop() {
         queue.state.withLock { $0.isStopped = true }
@@ -64,4 +93,13 @@ final class SerialThread: Sendable {
 
     /// Returns when the thread has ended after `stop`.
     func end() async { await thread.end() }
+}
+
+/// Resumes a continuation with the first of several answers.
+private final class FirstAnswer<Value: Sendable>: Sendable {
+    private let waiter: Mutex<CheckedContinuation<Value, Never>?>
+
+    init(_ waiter: CheckedContinuation<Value, Never>) { self.waiter = Mutex(waiter) }
+
+    func give(_ value: Value) { waiter.withLock { $0.take() }?.resume(returning: value) }
 }

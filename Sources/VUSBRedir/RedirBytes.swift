@@ -35,25 +35,10 @@ struct RedirBytes: ~Copyable, @unchecked Sendable {
         return unsafe start
     }
 
-    /// Ordinary memory for a transfer that is longer than a pool's buffers.
-    static func buffer(_ count: Int) -> TransferBuffer? {
-        guard let memory = unsafe malloc(count) else { return nil }
-        return unsafe TransferBuffer(
-            allocation: memory, capacity: count, sizeClass: 0, owner: MallocOwner.shared)
-    }
-
     /// The data of a packet as a transfer's buffer, without a copy; nil where there are none.
     @unsafe
     static func transferBuffer(_ data: UnsafeMutablePointer<UInt8>?, _ count: Int32) -> TransferBuffer? {
         guard let data = unsafe data else { return nil }
-        return unsafe TransferBuffer(
-            allocation: UnsafeMutableRawPointer(data), capacity: Int(count), sizeClass: 0, owner: MallocOwner.shared)
+        return unsafe MallocMemory.buffer(owning: UnsafeMutableRawPointer(data), count: Int(count))
     }
-}
-
-/// Gives buffers back to malloc(3).
-private final class MallocOwner: TransferBufferOwner {
-    static let shared = MallocOwner()
-
-    func recycle(_ allocation: UnsafeMutableRawPointer, sizeClass: Int) { unsafe free(allocation) }
 }

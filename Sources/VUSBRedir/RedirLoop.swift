@@ -122,6 +122,7 @@ final class RedirLoop: Sendable {
     // MARK: - The thread
 
     private func run() {
+        RealTime.enter()
         var events = unsafe Array(repeating: epoll_event(), count: 32)
         while !state.withLock({ $0.isStopped }) {
             let count = unsafe epoll_wait(epoll, &events, 32, -1)

@@ -69,7 +69,7 @@ extension RedirSession {
     }
 
     /// Memory for data that come in: more than the pool has is rare.
-    private func buffer(_ count: Int) -> TransferBuffer? { device.pool.take(count) ?? RedirBytes.buffer(count) }
+    private func buffer(_ count: Int) -> TransferBuffer? { device.pool.takeAny(count) }
 
     /// Gives the URB to the device; a cancel that came meanwhile is made up for.
     func submit(_ urb: consuming URB, slot: Int, _ serial: UInt64) {

@@ -36,9 +36,11 @@ package enum DescriptorBytes {
         _ number: UInt8,
         alternate: UInt8 = 0,
         endpoints: UInt8,
-        class interfaceClass: UInt8 = 0xff
+        class interfaceClass: UInt8 = 0xff,
+        subclass: UInt8 = 0,
+        protocol interfaceProtocol: UInt8 = 0
     ) -> [UInt8] {
-        [9, DescriptorType.interface, number, alternate, endpoints, interfaceClass, 0, 0, 0]
+        [9, DescriptorType.interface, number, alternate, endpoints, interfaceClass, subclass, interfaceProtocol, 0]
     }
 
     package static func endpoint(
@@ -86,6 +88,14 @@ package enum SampleDevice {
             DescriptorBytes.endpoint(0x06, .interrupt, maxPacketSize: 64, interval: 4),
         ])
 
+    /// A boot keyboard at low speed, with its input at 0x81.
+    package static let keyboardBytes =
+        DescriptorBytes.device(maxPacketSize0: 8, product: 0xa4ac)
+        + DescriptorBytes.configuration([
+            DescriptorBytes.interface(0, endpoints: 1, class: 3, subclass: 1, protocol: 1),
+            DescriptorBytes.endpoint(0x81, .interrupt, maxPacketSize: 8, interval: 10),
+        ])
+
     package static func zero() throws(DescriptorError) -> Descriptors { try Descriptors(parsing: zeroBytes) }
 
     /// A `VirtualDevice` over `backend` that is configured as Linux leaves a device: the first configuration, all
@@ -94,14 +104,22 @@ package enum SampleDevice {
         _ backend: any USBBackend,
         descriptors: Descriptors,
         speed: DeviceSpeed = .high,
-        pool: BufferPool = BufferPool()
+        pool: BufferPool = BufferPool(),
+        lane: BusLane? = nil,
+        keyboard: KeyboardFilter? = nil,
+        health: DeviceHealth? = nil
     ) -> VirtualDevice {
         VirtualDevice(
             backend: backend,
             descriptors: descriptors,
             speed: speed,
             configurationValue: descriptors.configurations.first?.bConfigurationValue ?? 0,
-            pool: pool
+            pool: pool,
+            lane: lane,
+            keyboard: keyboard,
+            health: health,
+            // A machine that is busy with other tests isn't a device that hangs.
+            closeLimit: .seconds(60)
         )
     }
 }

@@ -73,7 +73,10 @@ package final class ScriptedBackend: USBBackend {
     package func cancel(_ token: URBToken) {
         let target = state.withLock { state -> ManualCompletion? in
             if state.isClosed { state.failures.append("cancel after close") }
-            guard case .ignore = nextCancel(&state) else { return state.held.first { $0.token == token } }
+            guard case .ignore = nextCancel(&state) else {
+                // One that was given back, and came again, is there twice.
+                return state.held.first { $0.token == token && !$0.isComplete }
+            }
             return nil
         }
         calls.append(.cancel(token))

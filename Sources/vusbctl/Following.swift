@@ -80,7 +80,11 @@ private struct Interrupts {
         signal(SIGINT, SIG_IGN)
         source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
         source.setEventHandler(handler: handler)
+        // Who has seen a step may interrupt at once: until it's registered a signal would be lost.
+        let registered = DispatchSemaphore(value: 0)
+        source.setRegistrationHandler { registered.signal() }
         source.activate()
+        registered.wait()
     }
 
     func cancel() {

@@ -61,18 +61,22 @@ private enum Candidate {
 
 /// How devices are taken from their guests.
 struct ReleaseOptions: ParsableArguments {
-    @Option(help: "How long transfers in flight may take to end, such as 5s or 500ms. Default: 5s.")
+    @Option(
+        help: """
+            How long to wait for the guest to stop working with a device, and for transfers in flight to end, such as 5s \
+            or 500ms. Default: 5s.
+            """)
     var deadline: Seconds?
 
-    @Option(name: .customLong("on-deadline"), help: "What happens then: refuse or cancel. Default: refuse.")
+    @Option(name: .customLong("on-deadline"), help: "What happens then: refuse, cancel or wait. Default: refuse.")
     var onDeadline: ReleaseRequest.OnDeadline?
 
     @Flag(name: [.long, .customLong("force")], help: "The same as --on-deadline cancel.")
     var cancel = false
 
     func validate() throws {
-        if cancel, onDeadline == .refuse {
-            throw ValidationError("--cancel and --on-deadline refuse contradict each other")
+        if cancel, let onDeadline, onDeadline != .cancel {
+            throw ValidationError("--cancel and --on-deadline \(onDeadline.rawValue) contradict each other")
         }
     }
 

@@ -18,7 +18,9 @@ struct Vusbctl: AsyncParsableCommand {
         version: Version.current,
         subcommands: [
             Status.self, Devices.self, Guests.self, Guest.self, Load.self, Unload.self, Attach.self, Detach.self,
-            Modules.self, Watch.self, TypeText.self, Emulate.self, Unplug.self, Operations.self, Cancel.self, Run.self,
+            Switch.self, RequestDevice.self, Hold.self, Focus.self, Trust.self, Claim.self, Modules.self, Watch.self,
+            TypeText.self,
+            Emulate.self, Unplug.self, Operations.self, Cancel.self, Run.self,
             Doctor.self,
         ]
     )

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from arbiter import arbiter
 from measure import Row, Spread, allocations, compare, extend
 from memory import DEVICES, GUESTS, memory
 from servers import CPUS, Failure, NullFile, Vusbd
@@ -216,6 +217,8 @@ def run(report, sections, programs, directory):
         count_allocations(report, programs, Path(directory) / "allocations")
     if "memory" in sections:
         resident_memory(report, Path(directory) / "memory")
+    if "arbiter" in sections:
+        arbiter(report, programs, Path(directory) / "arbiter")
 
 
 def conclude(report, path, begun):
@@ -231,7 +234,7 @@ def conclude(report, path, begun):
 
 
 def main():
-    every = ["throughput", "latency", "readers", "allocations", "memory"]
+    every = ["throughput", "latency", "readers", "allocations", "memory", "arbiter"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", required=True, help="where nullfile, fileclient and malloccount.so are")
     parser.add_argument("--json", required=True, type=Path, help="where the figures go")

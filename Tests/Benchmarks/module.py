@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: the guest's module against USB/IP and against native use, in one virtual machine (README.md)."""
 
-import json
 import statistics
 import sys
 
-from vm import ROOT, Failure, boot, samples, spread, value
+from vm import Failure, boot, conclude, samples, spread, value
 
 # As of issue "The per-guest USB module".
 LEAST_OF_USBIP = 1.3
@@ -73,11 +72,7 @@ def main():
     except Failure as failure:
         print(f"module.py: {failure}", file=sys.stderr)
         return 2
-    path = ROOT / "out" / "bench-module.json"
-    path.write_text(json.dumps({"samples": found, "bars": bars}, indent=1) + "\n")
-    missed = [bar["name"] for bar in bars if not bar["met"]]
-    print(f"  {len(bars) - len(missed)} of {len(bars)} bars met; all samples in {path.relative_to(ROOT)}")
-    return 1 if missed else 0
+    return conclude("module", found, bars)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: mode redirect against QEMU's own usb-storage, and against usbredirect (README.md)."""
 
-import json
 import statistics
 import sys
 
-from vm import ROOT, Failure, boot, samples, spread, value
+from vm import Failure, boot, conclude, samples, spread, value
 
 # As of issue "QEMU guests with no software in them": of QEMU's own throughput, and of usbredirect's.
 LEAST_OF_QEMU = 0.8
@@ -77,11 +76,7 @@ def main():
         print(f"redirect.py: {failure}", file=sys.stderr)
         return 2
     bars += more
-    path = ROOT / "out" / "bench-redirect.json"
-    path.write_text(json.dumps({"samples": {"disk": disk, "zero": zero}, "bars": bars}, indent=1) + "\n")
-    missed = [bar["name"] for bar in bars if not bar["met"]]
-    print(f"  {len(bars) - len(missed)} of {len(bars)} bars met; all samples in {path.relative_to(ROOT)}")
-    return 1 if missed else 0
+    return conclude("redirect", {"disk": disk, "zero": zero}, bars)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 # run.sh: measures vusbd against a FUSE file that does nothing, the guests' module against USB/IP and native use, and
 # redirection against QEMU's own usb-storage and usbredirect; README.md says what and how to read it.
 #
-#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory module redirect
+#   run.sh [SECTION…]      all sections without arguments: throughput latency readers allocations memory arbiter module redirect nodes
 #
 # VUSBD names the program to measure. The table goes to the terminal, the figures to out/bench.json. Exits with 1 if a
 # bar is missed, with 2 if it can't be run. Needs root, since it mounts for all users, and a quiet machine.
@@ -24,11 +24,11 @@ sections=()
 machines=()
 for section; do
     case $section in
-        module | redirect) machines+=("$section") ;;
+        module | redirect | nodes) machines+=("$section") ;;
         *) sections+=("$section") ;;
     esac
 done
-(($#)) || machines=(module redirect)
+(($#)) || machines=(module redirect nodes)
 
 mkdir -p "$out"
 read -ra fuse < <(pkg-config --cflags --libs fuse3)

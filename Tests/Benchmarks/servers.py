@@ -132,14 +132,18 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Vusbd(Server):
-    """vusbd with emulated devices; `guests` maps names to the devices that they get when they are loaded."""
+    """vusbd with emulated devices; `guests` maps names to the devices that they get when they are loaded, `priorities`
+    names to priorities."""
 
-    def __init__(self, directory, name="vusb", emulate=(), guests=None, readers=None, malloccount=None):
+    def __init__(self, directory, name="vusb", emulate=(), guests=None, priorities=None, readers=None,
+                 malloccount=None):
         super().__init__(name, directory, malloccount)
         self.socket = self.directory / "socket"
         config = self.directory / "vusb.yaml"
-        config.write_text(json.dumps({"guests": {
-            guest: {"devices": devices} for guest, devices in (guests or {}).items()}}))
+        entries = {guest: {"devices": devices} for guest, devices in (guests or {}).items()}
+        for guest, priority in (priorities or {}).items():
+            entries[guest]["priority"] = priority
+        config.write_text(json.dumps({"guests": entries}))
         command = [os.environ["VUSBD"], "--config", config, "--mount", self.mount, "--socket", self.socket,
                    "--state", self.directory / "state", "--no-host", "--log-level", "warning"]
         for specification in emulate:
@@ -171,14 +175,30 @@ class Vusbd(Server):
             raise Failure(f"{method} {path}: {response.status} {answer}")
         return answer
 
-    def load(self, guest):
-        """Loads a guest with its devices and returns when that's done."""
-        operation = self.request("POST", f"/v1/guests/{guest}/load")
+    def carry_out(self, path, body=None):
+        """Begins an operation and returns it when it's done."""
+        operation = self.request("POST", path, body)
         end = time.monotonic() + 60
         while operation["state"] == "running" and time.monotonic() < end:
             operation = self.request("GET", f"/v1/operations/{operation['id']}?wait=10")
         if operation["state"] != "succeeded":
-            raise Failure(f"load {guest}: {operation}")
+            raise Failure(f"{path}: {operation}")
+        return operation
+
+    def load(self, guest):
+        """Loads a guest with its devices and returns when that's done."""
+        self.carry_out(f"/v1/guests/{guest}/load")
+
+    def switch(self, device, guest, **options):
+        """Gives a device to a guest, from whoever has it."""
+        return self.carry_out(f"/v1/devices/{device}/switch", {"guest": guest} | options)
+
+    def attachment(self, guest):
+        """What a guest that has one device has."""
+        return self.request("GET", f"/v1/guests/{guest}")["attachments"][0]
+
+    def endpoint(self, guest, address):
+        return self.mount / "guests" / guest / "devices" / self.attachment(guest)["path"] / "ep" / address
 
     def devices(self, guest):
         return sorted((self.mount / "guests" / guest / "devices").iterdir())

@@ -63,3 +63,12 @@ def boot(case, configuration):
         if result.returncode != 0:
             raise Failure(result.stdout.strip())
         return log
+
+
+def conclude(name, found, bars):
+    """Keeps what was found, says how many bars were met; returns the exit code."""
+    path = ROOT / "out" / f"bench-{name}.json"
+    path.write_text(json.dumps({"samples": found, "bars": bars}, indent=1) + "\n")
+    met = sum(bar["met"] for bar in bars)
+    print(f"  {met} of {len(bars)} bars met; all samples in {path.relative_to(ROOT)}")
+    return 0 if met == len(bars) else 1

@@ -227,9 +227,7 @@ class Vusbd:
 
     def vusbctl(self, *arguments):
         """Runs vusbctl on this daemon's socket; returns what subprocess.run does."""
-        command = [VUSBCTL, arguments[0], "--socket", str(self.socket), *arguments[1:]]
-        if arguments[0] == "guest":
-            command = [VUSBCTL, *arguments[:2], "--socket", str(self.socket), *arguments[2:]]
+        command = [VUSBCTL, "--socket", str(self.socket), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2)
 
     # Files

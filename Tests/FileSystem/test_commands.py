@@ -49,8 +49,9 @@ class Vusbctl(SharedDaemon):
         self.run_vusbctl("guest", "add", "resets")
         self.run_vusbctl("load", "resets")
         self.run_vusbctl("attach", "emu-zero", "resets")
-        file = self.open(self.vusbd.endpoint("resets", "00"), os.O_RDWR)
-        os.write(file, bytes([1, 11, 2, 0, 0, 0, 0, 0]))  # SET_INTERFACE, alternate setting 2
+        with open(self.vusbd.endpoint("resets", "00"), "r+b", buffering=0) as file:
+            file.write(bytes([1, 11, 2, 0, 0, 0, 0, 0]))  # SET_INTERFACE, alternate setting 2
+            self.run_vusbctl("detach", "emu-zero", "--deadline", "0s", code=4)
         steps = [step["name"] for step in self.read_json("detach", "emu-zero")["steps"]]
         self.assertIn("reset emu-zero", steps)
         # Who has it next finds it as it was plugged in.

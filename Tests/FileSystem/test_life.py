@@ -120,7 +120,7 @@ class Stop(Case):
         self.assertEqual(vusbd.stop(), 0)
         vusbd.start()
         self.assertEqual(os.listdir(vusbd.guest("web1", "devices")), ["1-2"])
-        self.assertEqual(vusbd.guest("web1", "devices", "1-2", "dev").read_text(), "189:2\n")
+        self.assertEqual(vusbd.guest("web1", "devices", "1-2", "dev").read_text(), "512:2\n")
 
     def test_an_unloaded_guest_stays_unloaded(self):
         vusbd = self.loaded()
@@ -163,7 +163,7 @@ class Kill(Case):
         self.assertEqual(mounts.count(str(vusbd.mount)), 1)
         self.assertIn("cleared the mount", vusbd.log.read_text())
         after = vusbd.ctl("GET", "/v1/guests")
-        counters = ("urbsInFlight", "urbs", "failedURBs", "bytesIn", "bytesOut")
+        counters = ("urbsInFlight", "urbs", "failedURBs", "bytesIn", "bytesOut", "busy")
         for guest in (*before, *after):
             for attachment in guest["attachments"]:
                 for counter in counters:
@@ -329,7 +329,7 @@ class Many(Case):
             path = vusbd.ctl("GET", "/v1/guests/web2")["attachments"][0]["path"]
             file = os.open(vusbd.endpoint("web2", "81", path), os.O_RDONLY)
             self.assertEqual(os.read(file, 512), bytes(512))
-            vusbd.detach("emu-zero")
+            vusbd.detach("emu-zero", deadlineSeconds=0, onDeadline="cancel")
             self.assertErrno(errno.ENODEV, os.read, file, 512)
             os.close(file)
             os.write(writer, b"%d" % turn)

@@ -40,6 +40,7 @@ attempt("read out", lambda: opened(ep + "01", os.O_RDONLY))
 attempt("write out", lambda: opened(ep + "01", os.O_WRONLY))
 attempt("control", lambda: opened(ep + "00", os.O_RDWR))
 attempt("events", lambda: opened(guest + "/events", os.O_RDONLY))
+attempt("clock", lambda: opened(guest + "/clock", os.O_RDWR))
 attempt("node", lambda: opened(guest + "/dev/bus/usb/001/002", os.O_RDWR))
 attempt("use", use)
 attempt("host", lambda: os.listdir(guest + "/../../devices"))
@@ -64,7 +65,7 @@ class Permissions(SharedDaemon):
         return json.loads(Child(PROBE, self.vusbd.guest(guest), self.vusbd.socket, uid=uid, gid=gid).end())
 
     def assertUsable(self, found):
-        allowed = {"list", "stat", "read attribute", "read in", "write out", "control", "events", "use"}
+        allowed = {"list", "stat", "read attribute", "read in", "write out", "control", "events", "clock", "use"}
         self.assertEqual({name for name, result in found.items() if result == "ok"}, allowed, found)
         self.assertEqual(found["node"], "EACCES")
         for name in ("write attribute", "write in", "read out"):
@@ -72,7 +73,7 @@ class Permissions(SharedDaemon):
 
     def assertShut(self, found):
         self.assertEqual({name for name, result in found.items() if result == "ok"}, set(), found)
-        for name in ("list", "stat", "read in", "write out", "control"):
+        for name in ("list", "stat", "read in", "write out", "control", "clock"):
             self.assertEqual(found[name], "EACCES", name)
 
     def test_the_owner_uses_its_files(self):

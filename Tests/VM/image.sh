@@ -29,12 +29,12 @@ modules=(
     fuse cuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
     xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
     snd_usb_audio usbtest vhci_hcd usbip_host
-    dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 gadgetfs
+    dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 usb_f_fs gadgetfs
 )
 # Programs of this machine that the guests use; stat for times with fractions.
-programs=(curl lsusb jq fusermount3 stat mke2fs qemu-ga usbip usbipd)
+programs=(lsusb jq stat qemu-ga)
 # Those of a guest that runs vusbd itself; the others have little memory.
-vusb_programs=(usbredirect socat usbhid-dump)
+vusb_programs=(curl fusermount3 mke2fs usbip usbipd usbredirect socat usbhid-dump)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")
@@ -134,16 +134,43 @@ copy_programs() {
     copy_program "$(readlink -f "$(command -v modprobe)")" bin/kmod
     for name in modprobe insmod rmmod lsmod modinfo; do ln -sf kmod "$tree/bin/$name"; done
     for name in "${programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
-    for source in "$here"/programs/*.c; do
-        cc -std=gnu11 -O2 -Wall -Wextra -Werror -static -I "$root/kmod-shim/uapi" -pthread \
+    make_programs "$here"/programs/*.c
+}
+
+# Clients of our own: without libraries, and the symbols for debuggers.
+make_programs() {
+    local source
+    for source in "$@"; do
+        cc -std=gnu11 -O2 -s -Wall -Wextra -Werror -static -I "$root/kmod-shim/uapi" -pthread \
             -o "$tree/bin/$(basename "${source%.c}")" "$source"
     done
+}
+
+# Without a library, not even the compiler's own: of these a 64-bit Debian has none for 32 bits. The kernel's headers
+# are the same for both.
+make_32_bit_programs() {
+    local source
+    for source in "$here"/programs/i386/*.c; do
+        gcc -m32 -std=gnu11 -O2 -Wall -Wextra -Werror -ffreestanding -fno-stack-protector -fno-pic -no-pie \
+            -nostdlib -static -isystem "/usr/include/$(gcc -print-multiarch)" \
+            -o "$tree/bin/$(basename "${source%.c}")" "$source"
+    done
+}
+
+# What the README tells people to type, for cases that do so: the block below each `<!-- recipe NAME -->`.
+copy_recipes() {
+    mkdir -p "$tree/vm/recipes"
+    awk -v to="$tree/vm/recipes/" '
+        /^<!-- recipe / { name = $3; next }
+        /^```/ { inside = !inside && name != ""; if (!inside) name = ""; next }
+        inside { print > (to name) }' "$root/README.md"
 }
 
 copy_files() {
     mkdir -p "$tree"/{dev,proc,sys,run,tmp,etc,root,mnt,var/lib/vusb,vusb,vm/cases}
     install -m 755 "$here/guest/init" "$tree/init"
-    install -m 644 "$here"/guest/*.sh "$tree/vm/"
+    install -m 644 "$here"/guest/*.sh "$here"/programs/*.py "$tree/vm/"
+    copy_recipes
     local case
     for case in "$cases"/*/guest.sh; do
         install -D -m 644 "$case" "$tree/vm/cases/$(basename "$(dirname "$case")").sh"
@@ -180,6 +207,13 @@ make_libusb_programs() {
     done
 }
 
+# For programs that are told of it by LD_LIBRARY_PATH.
+copy_other_libusb() {
+    local library
+    library=$("$here/libusb.sh" --cache "$cache")
+    install -D -m 755 "$library" "$tree/opt/libusb-without-udev/$(basename "$library")"
+}
+
 make_vusb() {
     local tree=$stage/vusb name
     for name in vusbd vusbctl; do
@@ -188,7 +222,10 @@ make_vusb() {
         strip "$tree/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
     done
     for name in "${vusb_programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
+    make_programs "$here"/programs/vusbd/*.c
+    make_32_bit_programs
     make_libusb_programs
+    copy_other_libusb
     archive "$tree" >"$stage/vusb.cpio"
 }
 

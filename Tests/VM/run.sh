@@ -58,10 +58,11 @@ mapfile -t kernels < <(printf '%s\n' "${selected[@]#*@}" | sort -u)
 
 mkdir -p "$logs"
 work=$(mktemp -d)
-runners=()
+# The case that each process runs.
+declare -A runners=()
 stop_all() {
     local pid
-    for pid in "${runners[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${!runners[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
     rm -rf "$work"
 }
@@ -79,24 +80,31 @@ fi
 
 passed=0
 failed=0
-# Waits for one runner to end and counts it.
+failures=()
+# Waits for one runner to end, counts it and says what it said.
 reap() {
-    local status=0
-    wait -n || status=$?
-    if ((status == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-    running=$((running - 1))
+    local status=0 pid
+    wait -n -p pid "${!runners[@]}" || status=$?
+    local said=$work/${runners[$pid]}.said
+    unset "runners[$pid]"
+    cat "$said"
+    if ((status == 0)); then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        failures+=("$(grep -a -m1 '^FAIL' "$said")")
+    fi
 }
 
-running=0
 for name in "${selected[@]}"; do
-    ((running < jobs)) || reap
+    ((${#runners[@]} < jobs)) || reap
     mkdir "$work/$name"
-    "$here/host/run-case.sh" "$name" "$image" "$work/$name" "$logs/${name%@6.1}.log" &
-    runners+=($!)
-    running=$((running + 1))
+    "$here/host/run-case.sh" "$name" "$image" "$work/$name" "$logs/${name%@6.1}.log" >"$work/$name.said" 2>&1 &
+    runners[$!]=$name
 done
-while ((running)); do reap; done
-runners=()
+while ((${#runners[@]})); do reap; done
 
+# Once more, where nobody has to look for them.
+((!failed)) || printf '%s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -27,8 +27,8 @@ final class FakeKernel: UsbfsAnswering {
         var outcome: Outcome?
         var bytes: [UInt8] = []
         var isWatched = false
-        /// Its next round isn't begun until `goOn`.
-        var isHeld = false
+        /// A round after so many isn't begun until `goOn`; nil: all are.
+        var heldAfter: Int?
         var held: CallerRanges?
     }
 
@@ -82,11 +82,11 @@ final class FakeKernel: UsbfsAnswering {
     /// Begins an ioctl, and does all rounds of it that can be done now.
     @discardableResult
     func ioctl(
-        _ session: UsbfsSession, _ number: UInt32, _ argument: UInt64, caller: Int32 = 1, isHeld: Bool = false
+        _ session: UsbfsSession, _ number: UInt32, _ argument: UInt64, caller: Int32 = 1, heldAfter: Int? = nil
     ) -> UInt {
         var call = Call()
         (call.session, call.number, call.argument, call.caller) = (session, number, argument, caller)
-        call.isHeld = isHeld
+        call.heldAfter = heldAfter
         return request(call) { reply in
             let nothing: [UInt8] = []
             session.control(reply, number: number, argument: argument, input: nothing.span, outCount: 0)
@@ -96,7 +96,7 @@ final class FakeKernel: UsbfsAnswering {
     /// Begins the round that was held back.
     func goOn(_ id: UInt) {
         let ranges = state.withLock { state in
-            state.calls[id]?.isHeld = false
+            state.calls[id]?.heldAfter = nil
             return state.calls[id]?.held.take()
         }
         if let ranges { answerAgain(id, ranges) }
@@ -138,7 +138,7 @@ final class FakeKernel: UsbfsAnswering {
             case round(Call, [UInt8])
         }
         let next = state.withLock { state -> Next in
-            if state.calls[request]?.isHeld == true {
+            if let call = state.calls[request], let limit = call.heldAfter, call.rounds >= limit {
                 state.calls[request]?.held = ranges
                 return .held
             }

@@ -72,8 +72,8 @@ struct UsbfsClaimTests {
         #expect(ioctl(0x5517) == .error(EBUSY))
         rig.submit(first, TestUsbfsURB())
         #expect(ioctl(0x5516) == .result(0))
-        // The owner is left without it, and without URBs on it.
-        #expect(rig.reap(first)?.status == -ENOENT)
+        // The owner is left without it, and without URBs on it (U17).
+        #expect(rig.reap(first)?.status == -ESHUTDOWN)
         #expect(ioctl(0x5516) == .error(ENODATA))
         #expect(ioctl(0x5517) == .result(0))
         #expect(ioctl(0x1234) == .error(ENOTTY))
@@ -100,7 +100,7 @@ struct UsbfsClaimTests {
         let session = try rig.open()
         #expect(rig.ioctl(session, UsbfsRig.getSpeed) == .result(3))
         #expect(rig.ioctl(session, UsbfsRig.getCapabilities) == .result(0))
-        #expect(rig.kernel.read(UsbfsRig.argument, 4) == word(0xd3))
+        #expect(rig.kernel.read(UsbfsRig.argument, 4) == word(0xdf))
         #expect(rig.ioctl(session, UsbfsRig.connectInfo) == .result(0))
         #expect(rig.kernel.read(UsbfsRig.argument, 8) == word(5) + word(0))
         #expect(rig.ioctl(session, UsbfsRig.connectInfoEx) == .result(0))
@@ -176,11 +176,49 @@ struct UsbfsClaimTests {
         #expect(poller.told.count >= 1)
         #expect(rig.kernel.outcome(reap) == .error(ENODEV))
         #expect(rig.poll(session) == .result(POLLOUT | POLLWRNORM | POLLERR | POLLHUP))
-        #expect(rig.reap(session)?.status == -ENODEV)
+        #expect(rig.reap(session)?.status == -ESHUTDOWN)
         let nothing = rig.kernel.ioctl(session, UsbfsRig.reapURBNoDelay, UsbfsRig.pointer)
         #expect(rig.kernel.outcome(nothing) == .error(ENODEV))
         #expect(rig.ioctl(session, UsbfsRig.getSpeed) == .error(ENODEV))
         #expect(throws: TestProblem.self) { try rig.open() }
+        await rig.finish()
+    }
+
+    @Test("a claim is gone when its URBs have ended, or its taker is interrupted (U17)", arguments: [true, false])
+    func slowlyTakenAway(endsByItself: Bool) async throws {
+        let rig = try UsbfsRig(ScriptedBackend([.submit(.in(0x81, 512), .hold), .cancel(.ignore)]))
+        let (owner, taker) = (try rig.open(), try rig.open())
+        rig.submit(owner, TestUsbfsURB())
+        rig.kernel.write(word(0) + word(0x5516) + UsbfsRig.long(0), at: UsbfsRig.argument)
+        let call = rig.kernel.ioctl(taker, UsbfsRig.ioctl, UsbfsRig.argument)
+        #expect(rig.kernel.outcome(call) == nil)
+        #expect(rig.node.claimedInterfaces.isEmpty)
+        if !endsByItself { owner.interrupted(call) }
+        #expect((rig.kernel.outcome(call) == nil) == endsByItself)
+        rig.backend.completeNext(.cancelled)
+        #expect(rig.kernel.outcome(call) == .result(0))
+        #expect(rig.reap(owner)?.status == -ESHUTDOWN)
+        await rig.finish()
+    }
+
+    @Test("the device's end is told when the last URB has ended (U10, U11, U21)")
+    func slowlyGone() async throws {
+        let rig = try UsbfsRig(ScriptedBackend([.submit(.in(0x81, 512), .hold), .cancel(.ignore)]))
+        let session = try rig.open()
+        rig.submit(session, TestUsbfsURB())
+        let reap = rig.kernel.ioctl(session, UsbfsRig.reapURB, UsbfsRig.pointer)
+        let poller = FakePoller()
+        rig.node.end()
+        #expect(rig.poll(session, poller) == .result(0))
+        #expect(rig.kernel.outcome(reap) == nil)
+        let early = rig.kernel.ioctl(session, UsbfsRig.reapURBNoDelay, UsbfsRig.pointer)
+        #expect(rig.kernel.outcome(early) == .error(EAGAIN))
+        rig.backend.completeNext(.noDevice)
+        #expect(poller.told.count >= 1)
+        #expect(rig.kernel.outcome(reap) == .result(0))
+        #expect(rig.poll(session) == .result(POLLERR | POLLHUP))
+        let late = rig.kernel.ioctl(session, UsbfsRig.reapURB, UsbfsRig.pointer)
+        #expect(rig.kernel.outcome(late) == .error(ENODEV))
         await rig.finish()
     }
 
@@ -192,6 +230,23 @@ struct UsbfsClaimTests {
         if byDevice { rig.device.cancelAll() } else { rig.node.end() }
         #expect(rig.reap(session)?.status == -ESHUTDOWN)
         await rig.finish()
+    }
+
+    @Test("an opener is a process, whichever of its threads has opened")
+    func threads() async {
+        #expect(CallingThread.process(of: 0) == 0)
+        #expect(CallingThread.process(of: getpid()) == getpid())
+        await Threads.run(1) { _ in
+            // PID/task/TID
+            var target = [CChar](repeating: 0, count: 64)
+            let count = unsafe readlink("/proc/thread-self", &target, target.count)
+            let text = String(decoding: target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            let thread = text.split(separator: "/").last.flatMap { Int32($0) }
+            #expect(thread.map(CallingThread.process) == getpid())
+            #expect(thread != getpid())
+        }
+        // None has so great a number.
+        #expect(CallingThread.process(of: .max) == .max)
     }
 
     @Test("openers are told of when they come and go")

@@ -139,9 +139,11 @@ final class UsbfsRig: Sendable {
     }
 
     @discardableResult
-    func submit(_ session: UsbfsSession, _ urb: TestUsbfsURB, at number: Int = 0) -> FakeKernel.Outcome? {
+    func submit(
+        _ session: UsbfsSession, _ urb: TestUsbfsURB, at number: Int = 0, caller: Int32 = 1
+    ) -> FakeKernel.Outcome? {
         kernel.write(urb.bytes, at: Self.urb(number))
-        return kernel.outcome(kernel.ioctl(session, Self.submitURB, Self.urb(number)))
+        return kernel.outcome(kernel.ioctl(session, Self.submitURB, Self.urb(number), caller: caller))
     }
 
     /// REAPURBNDELAY; nil where there is nothing.

@@ -121,7 +121,7 @@ struct UsbfsTransferTests {
         let session = try rig.open()
         var accepted = 0
         while rig.submit(session, TestUsbfsURB(length: 126_976)) == .result(0), accepted < 1000 { accepted += 1 }
-        #expect(accepted == UsbfsNode.memoryLimit / (126_976 + UsbfsURBSlot.overhead))
+        #expect(accepted == UsbfsABI.memoryLimit / (126_976 + UsbfsURBSlot.overhead))
         #expect(rig.submit(session, TestUsbfsURB(length: 126_976)) == .error(ENOMEM))
         #expect(rig.reap(session) != nil)
         #expect(rig.submit(session, TestUsbfsURB(length: 126_976)) == .result(0))
@@ -189,7 +189,7 @@ struct UsbfsTransferTests {
         let session = try rig.open()
         let kernel = rig.kernel
         rig.submit(session, TestUsbfsURB(), at: 0)
-        let slow = kernel.ioctl(session, UsbfsRig.reapURB, UsbfsRig.pointer, caller: 7, isHeld: true)
+        let slow = kernel.ioctl(session, UsbfsRig.reapURB, UsbfsRig.pointer, caller: 7, heldAfter: 0)
         let fast = kernel.ioctl(session, UsbfsRig.reapURB, UsbfsRig.pointer + 8, caller: 8)
         rig.backend.completeNext(data: [1])
         #expect(kernel.outcome(fast) == .result(0))
@@ -208,7 +208,7 @@ struct UsbfsTransferTests {
         let session = try rig.open()
         rig.submit(session, TestUsbfsURB())
         rig.backend.completeNext(data: [1])
-        rig.kernel.ioctl(session, UsbfsRig.reapURBNoDelay, UsbfsRig.pointer, caller: 7, isHeld: true)
+        rig.kernel.ioctl(session, UsbfsRig.reapURBNoDelay, UsbfsRig.pointer, caller: 7, heldAfter: 0)
         #expect(rig.reap(session)?.address == UsbfsRig.urb(0))
         await rig.finish()
     }

@@ -8,6 +8,7 @@ import VUSBControl
 actor FakeService: ControlService {
     private(set) var plugged: [String: DeviceInfo] = [:]
     private var declared: [String: GuestInfo] = [:]
+    private var claimed: [ClaimInfo] = []
     private var running: [Int: OperationInfo] = [:]
     private var log: [EventInfo] = []
     private var listeners: [Int: AsyncStream<EventInfo>.Continuation] = [:]
@@ -17,6 +18,7 @@ actor FakeService: ControlService {
     /// Tests that wait for listeners or waiters to come and go.
     private var watchers: [CheckedContinuation<Void, Never>] = []
     private(set) var typed: [String] = []
+    private(set) var refusals: [String] = []
     private(set) var releases: [ReleaseRequest] = []
     private(set) var loads: [LoadRequest] = []
     /// Operations don't end by themselves.
@@ -53,6 +55,8 @@ actor FakeService: ControlService {
     // MARK: - For tests
 
     func hold(_ holds: Bool = true) { holdsOperations = holds }
+    /// `holder` has it.
+    func give(_ device: String) { plugged[device]?.attachment = Self.attachment }
     func refuseAttach(_ problem: Problem?) { attachProblem = problem }
     var listening: Int { listeners.count }
     var waiting: Int { waiters.count }
@@ -128,7 +132,7 @@ actor FakeService: ControlService {
 
     func type(_ request: TypeRequest, on device: String) throws(Problem) {
         _ = try self.device(device)
-        typed.append(request.text)
+        typed += [request.text, request.keys?.joined(separator: ",")].compactMap { $0 }
     }
 
     func guests() -> [GuestInfo] { declared.values.sorted { $0.name < $1.name } }
@@ -177,6 +181,71 @@ actor FakeService: ControlService {
     func detach(_ device: String, _ request: ReleaseRequest) throws(Problem) -> OperationInfo {
         releases.append(request)
         return begin("detach", guest: nil, device: try self.device(device).id)
+    }
+
+    func switchDevice(_ device: String, _ request: SwitchRequest) throws(Problem) -> OperationInfo {
+        begin("switch", guest: try guest(request.guest).name, device: try self.device(device).id)
+    }
+
+    func requestDevice(_ device: String, _ request: AttachRequest) throws(Problem) -> OperationInfo {
+        begin("request", guest: try guest(request.guest).name, device: try self.device(device).id)
+    }
+
+    func hold(_ device: String, _ request: HoldRequest) throws(Problem) -> DeviceInfo {
+        let id = try self.device(device).id
+        plugged[id]?.hold = HoldInfo(until: request.seconds ?? 600, reason: request.reason)
+        return try self.device(id)
+    }
+
+    func endHold(_ device: String) throws(Problem) { plugged[try self.device(device).id]?.hold = nil }
+
+    func noteRefusal(_ text: String) { refusals.append(text) }
+
+    func trust(_ device: String) throws(Problem) -> DeviceInfo { try self.device(device) }
+
+    func claims() -> [ClaimInfo] { claimed }
+
+    func claim(_ name: String) throws(Problem) -> ClaimInfo {
+        guard let claim = claimed.first(where: { $0.name == name }) else {
+            throw Problem(.notFound, "no claim '\(name)'")
+        }
+        return claim
+    }
+
+    func addClaim(_ specification: ClaimSpec) throws(Problem) -> ClaimInfo {
+        let claim = ClaimInfo(
+            name: specification.name, match: specification.match, except: specification.except ?? [],
+            guests: specification.guests, force: specification.force ?? false,
+            failBack: specification.failBack ?? .never, declaredBy: "control", devices: [])
+        claimed.append(claim)
+        return claim
+    }
+
+    func removeClaim(_ name: String) throws(Problem) {
+        let claim = try claim(name)
+        claimed.removeAll { $0.name == claim.name }
+    }
+
+    func explainClaims(on device: String) throws(Problem) -> ClaimExplanation {
+        ClaimExplanation(
+            device: try self.device(device).id, holder: "holder", heir: "vm1", row: "C2", reason: "claim a fits",
+            claims: [
+                ClaimExplanation.Verdict(claim: "a", fits: true, decides: true),
+                ClaimExplanation.Verdict(claim: "b", fits: false, decides: false, reason: "class=08 doesn't fit"),
+            ])
+    }
+
+    func focusSets() -> [FocusInfo] {
+        [
+            FocusInfo(
+                name: "desk", devices: ["emu-keyboard"], guests: ["demo", "holder"],
+                hotKey: "scrolllock,scrolllock,digit", follows: false, present: ["emulated:keyboard-1"],
+                focused: "holder")
+        ]
+    }
+
+    func focus(_ request: FocusRequest) throws(Problem) -> OperationInfo {
+        begin("focus", guest: try guest(request.guest).name, device: nil)
     }
 
     func operations() -> [OperationInfo] { running.values.sorted { $0.id < $1.id } }

@@ -112,7 +112,9 @@ import Testing
             mode: "files", state: "attached", urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0)
         let device = DeviceInfo(
             id: "d", source: "s", state: .refused, reason: "r", idVendor: "0000", idProduct: "0000", serial: "s",
-            manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment)
+            manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment,
+            hold: HoldInfo(until: 1, reason: ""))
+        let verdict = ClaimExplanation.Verdict(claim: "", fits: true, decides: true, reason: "")
         let channel = ChannelInfo(state: "", peer: "", oneAtATime: false, urbsInFlight: 0)
         let problem = Problem(.failed, "d", remedy: "r", candidates: [])
         let step = OperationInfo.Step(name: "n", atMilliseconds: 0)
@@ -128,7 +130,8 @@ import Testing
                 "GuestSpec",
                 GuestSpec(
                     name: "", connector: "", mode: "", qmp: "", agent: "", share: "", policy: "", owner: "", group: "",
-                    fileMode: "", nodes: true, devices: [])
+                    fileMode: "", nodes: true, priority: 1, maxBytesPerSecond: 1, maxURBs: 1, maxBytesInFlight: 1,
+                    maxDevices: 1, heartbeatSeconds: 1, devices: [])
             ),
             (
                 "GuestInfo",
@@ -136,7 +139,7 @@ import Testing
                     name: "", connector: "", mode: "", loadedMode: "", policy: "", qmp: "", agent: "", share: "",
                     export: "",
                     channel: channel, machine: .running, state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
-                    devices: [], declaredBy: "", attachments: [])
+                    nodeMajor: 384, devices: [], declaredBy: "", attachments: [])
             ),
             ("ChannelInfo", channel),
             (
@@ -145,7 +148,27 @@ import Testing
             ),
             ("LoadRequest", LoadRequest(mode: "", process: 1)), ("AttachRequest", AttachRequest(guest: "")),
             ("ReleaseRequest", ReleaseRequest(deadlineSeconds: 1, onDeadline: .refuse)),
-            ("EmulateRequest", EmulateRequest(specification: "")), ("TypeRequest", TypeRequest(text: "")),
+            ("SwitchRequest", SwitchRequest(guest: "", deadlineSeconds: 1, onDeadline: .refuse)),
+            ("FocusRequest", FocusRequest(guest: "", set: "", deadlineSeconds: 1, onDeadline: .refuse)),
+            (
+                "FocusInfo",
+                FocusInfo(
+                    name: "", devices: [], guests: [], hotKey: "", follows: false, present: [], focused: "")
+            ),
+            ("HoldRequest", HoldRequest(seconds: 1, reason: "")), ("HoldInfo", HoldInfo(until: 1, reason: "")),
+            ("ClaimSpec", ClaimSpec(name: "", match: [], except: [], guests: [], force: true, failBack: .never)),
+            (
+                "ClaimInfo",
+                ClaimInfo(
+                    name: "", match: [], except: [], guests: [], force: true, failBack: .never, declaredBy: "",
+                    devices: [])
+            ),
+            ("ClaimVerdict", verdict),
+            (
+                "ClaimExplanation",
+                ClaimExplanation(device: "", holder: "", heir: "", row: "", reason: "", claims: [verdict])
+            ),
+            ("EmulateRequest", EmulateRequest(specification: "")), ("TypeRequest", TypeRequest(text: "", keys: [])),
             (
                 "OperationInfo",
                 OperationInfo(
@@ -173,6 +196,9 @@ import Testing
             ("GuestSpec", GuestSpec.self), ("LoadRequest", LoadRequest.self),
             ("ReleaseRequest", ReleaseRequest.self), ("AttachRequest", AttachRequest.self),
             ("EmulateRequest", EmulateRequest.self), ("TypeRequest", TypeRequest.self),
+            ("SwitchRequest", SwitchRequest.self), ("FocusRequest", FocusRequest.self),
+            ("HoldRequest", HoldRequest.self),
+            ("ClaimSpec", ClaimSpec.self),
         ]
         for (name, type) in requests {
             let schema = try Self.object(schemas, name)
@@ -198,6 +224,22 @@ import Testing
         #expect(try Self.object(schemas, "Policy")["enum"] as? [String] == Rules.policies)
         #expect(try Self.object(schemas, "SocketPath")["maxLength"] as? Int == Rules.longestSocketPath)
         #expect(try Self.object(spec, "devices")["maxItems"] as? Int == Rules.mostDevices)
+        for name in ["GuestSpec", "GuestInfo"] {
+            let priority = try Self.object(schemas, name, "properties", "priority")
+            #expect(priority["minimum"] as? Int == Rules.priorities.lowerBound)
+            #expect(priority["maximum"] as? Int == Rules.priorities.upperBound)
+        }
+        #expect(try Self.object(schemas, "Limit")["minimum"] as? Int == Rules.limits.lowerBound)
+        #expect(try Self.object(schemas, "Limit")["maximum"] as? Int == Rules.limits.upperBound)
+        let hold = try Self.object(schemas, "HoldRequest", "properties")
+        #expect(try Self.object(hold, "seconds")["minimum"] as? Double == Rules.holds.lowerBound)
+        #expect(try Self.object(hold, "seconds")["maximum"] as? Double == Rules.holds.upperBound)
+        #expect(try Self.object(hold, "reason")["maxLength"] as? Int == Rules.longestReason)
+        let claim = try Self.object(schemas, "ClaimSpec", "properties")
+        #expect(try Self.object(claim, "match")["maxItems"] as? Int == Rules.mostTerms)
+        #expect(try Self.object(claim, "except")["maxItems"] as? Int == Rules.mostTerms)
+        #expect(try Self.object(claim, "guests")["maxItems"] as? Int == Rules.mostHeirs)
+        #expect(try Self.object(schemas, "ClaimTerm")["maxLength"] as? Int == Rules.longestTerm)
         let text = try Self.object(schemas, "TypeRequest", "properties", "text")
         #expect(text["maxLength"] as? Int == Rules.longestText)
         let emulation = try Self.object(schemas, "EmulateRequest", "properties", "specification")
@@ -240,6 +282,15 @@ import Testing
         #expect(try Self.verdicts("Share", shares) == shares.map { Rules.share($0) != nil })
         #expect(Rules.share("9p:a.b")?.kind == "9p")
         #expect(Rules.share("9p:a.b")?.tag == "a.b")
+    }
+
+    @Test func keyNamesAreThoseOfTheRules() throws {
+        let names = [
+            "", "scrolllock", "Scrolllock", "leftctrl", "left", "rightmeta", "f1", "f0", "f24", "f25", "f01", "a", "A",
+            "~",
+            " ", "\t", "\n", "ab", "\u{e9}", "scrolllock\n",
+        ]
+        #expect(try Self.verdicts("KeyName", names) == names.map(Rules.isKey))
     }
 
     @Test func guestNamePatternIsThatOfTheRules() throws {

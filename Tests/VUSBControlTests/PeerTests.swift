@@ -17,12 +17,12 @@ import VUSBControl
         (PeerCredentials(pid: 1, user: UInt32.max, group: UInt32.max), false),
     ])
     func rootTheDaemonsUserAndTheGroupAreAdmitted(peer: PeerCredentials, admitted: Bool) {
-        #expect(Self.policy.admits(peer) == admitted)
+        #expect((Self.policy.rule(for: peer)?.role == .operator) == admitted)
     }
 
     @Test func withoutAGroupNobodyIsAdmittedByIt() {
         let policy = PeerPolicy(users: [0], group: nil)
-        #expect(!policy.admits(PeerCredentials(pid: 1, user: 1000, group: 0, groups: [0])))
+        #expect(policy.rule(for: PeerCredentials(pid: 1, user: 1000, group: 0, groups: [0])) == nil)
     }
 
     @Test func defaultPolicyAdmitsRootAndTheDaemonsUser() {

@@ -99,7 +99,7 @@ import VUSBControl
         Case("POST /v1/devices/1-2.3/detach", json: #"{"deadlineSeconds":3601}"#, 400, .malformed, "deadlineSeconds"),
         Case("POST /v1/devices/1-2.3/detach", json: #"{"deadlineSeconds":"5"}"#, 400, .malformed, "a number"),
         Case("POST /v1/devices/1-2.3/detach", json: #"{"deadlineSeconds":1e999}"#, 400, .malformed),
-        Case("POST /v1/devices/1-2.3/detach", json: #"{"onDeadline":"wait"}"#, 400, .malformed, "onDeadline"),
+        Case("POST /v1/devices/1-2.3/detach", json: #"{"onDeadline":"later"}"#, 400, .malformed, "onDeadline"),
         Case("POST /v1/guests/a/load", json: #"{"process":0}"#, 400, .malformed, "process"),
         Case("POST /v1/guests/a/load", json: #"{"process":true}"#, 400, .malformed, "an integer"),
         Case("POST /v1/guests/a/load", json: #"{"process":1.5}"#, 400, .malformed, "process"),

@@ -55,7 +55,7 @@ import VUSBControl
     @Test(arguments: [
         ["frob"], ["load"], ["attach", "1-1"], ["status", "extra"], ["status", "--frob"], ["detach"],
         ["unload", "a", "--deadline", "soon"], ["unload", "a", "--deadline", "-1s"],
-        ["unload", "a", "--deadline", "2h"], ["unload", "a", "--on-deadline", "wait"],
+        ["unload", "a", "--deadline", "2h"], ["unload", "a", "--on-deadline", "later"],
         ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["modules", "6.1.0"], ["guest", "add", "--qmp"],
         ["guest", "frob"], ["load", "a", "--process", "x"],
         ["watch", "--after", "-1"], ["--socket"],

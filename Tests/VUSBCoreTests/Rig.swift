@@ -12,10 +12,14 @@ struct Rig: Sendable {
     let device: VirtualDevice
     let handler: RecordingHandler
 
-    init(_ backend: ScriptedBackend, handler: RecordingHandler = RecordingHandler()) throws {
+    init(
+        _ backend: ScriptedBackend, handler: RecordingHandler = RecordingHandler(), lane: BusLane? = nil,
+        health: DeviceHealth? = nil
+    ) throws {
         self.backend = backend
         self.handler = handler
-        device = SampleDevice.attach(backend, descriptors: try SampleDevice.zero(), pool: pool)
+        device = SampleDevice.attach(
+            backend, descriptors: try SampleDevice.zero(), pool: pool, lane: lane, health: health)
     }
 
     /// 64 bytes from 0x81.

@@ -18,6 +18,155 @@ import VUSBVMM
         }
     }
 
+    @Test func claimsAreReadInTheirOrder() throws {
+        let configuration = try ConfigurationFile.parse(
+            """
+            claims:
+              - name: dongle
+                match: [product=0529:0001, serial=4711]
+                guests: [vm1, web1]
+                fail-back: idle
+              - name: desk
+                match: ["port=1-2.*"]
+                except: [class=08]
+                guests: [vm1]
+                force: true
+            """, path: "vusb.yaml")
+        #expect(
+            configuration.claims == [
+                ClaimSpec(
+                    name: "dongle", match: ["product=0529:0001", "serial=4711"], except: [], guests: ["vm1", "web1"],
+                    failBack: .idle),
+                ClaimSpec(
+                    name: "desk", match: ["port=1-2.*"], except: ["class=08"], guests: ["vm1"], force: true),
+            ])
+    }
+
+    @Test func focusSetsAreRead() throws {
+        let configuration = try ConfigurationFile.parse(
+            """
+            focus:
+              - name: desk
+                devices: [emu-keyboard, "046d:c52b"]
+                guests: [win, linux]
+              - name: wall
+                devices: [1-2]
+                guests: [linux]
+                hot-key: "pause,pause,pause,digit"
+                follow: true
+              - name: rack
+                devices: [1-3]
+                guests: [linux]
+                hot-key: none
+            """, path: "vusb.yaml")
+        let sets = configuration.focus
+        #expect(sets.map(\.name) == ["desk", "wall", "rack"])
+        #expect(sets.map { $0.chord?.text } == ["scrolllock,scrolllock,digit", "pause,pause,pause,digit", nil])
+        #expect(sets.map(\.follows) == [false, true, false])
+        #expect([1, 2, 3, 0].map { sets[0].guest(digit: $0) } == ["win", "linux", nil, nil])
+    }
+
+    @Test func wrongFocusSetsAreToldWithTheirLinesEachOnce() throws {
+        #expect {
+            _ = try ConfigurationFile.parse(
+                """
+                focus:
+                  - name: desk
+                    devices: ["046d:"]
+                    guests: [win, win]
+                  - name: desk
+                    devices: []
+                    guests: [win]
+                    hot-key: "a,a,digit"
+                """, path: "vusb.yaml")
+        } throws: { error in
+            let faults = (error as? ConfigurationError)?.faults ?? []
+            return Set(faults.map(\.line)) == [3, 4, 5, 8] && faults.count == 5
+        }
+    }
+
+    @Test func accessAndHealthAreRead() throws {
+        let configuration = try ConfigurationFile.parse(
+            """
+            access:
+              - user: root
+                role: viewer
+              - group: "1234"
+                role: guest
+                guests: [vm1, web1]
+            health:
+              stalls: 5 in 500ms
+              babble: off
+              cancel: off
+              calm: 2m
+            """, path: "vusb.yaml")
+        #expect(
+            configuration.access == [
+                AccessRule(name: "access[0]", users: [0], role: .viewer),
+                AccessRule(name: "access[1]", groups: [1234], role: .guest, guests: ["vm1", "web1"]),
+            ])
+        var limits = HealthLimits()
+        limits.stalls = EventLimit(5, in: .milliseconds(500))
+        limits.babble = .off
+        limits.cancelTime = nil
+        limits.calm = .seconds(120)
+        #expect(configuration.health == limits)
+    }
+
+    @Test func wrongAccessAndHealthAreToldWithTheirLines() throws {
+        #expect {
+            _ = try ConfigurationFile.parse(
+                """
+                access:
+                  - user: nobody-here-has-this-name
+                    role: viewer
+                  - role: operator
+                  - user: root
+                    role: guest
+                  - user: root
+                    role: viewer
+                    guests: [vm1]
+                  - user: root
+                    role: king
+                health:
+                  stalls: many
+                  calm: soon
+                """, path: "vusb.yaml")
+        } throws: { error in
+            let faults = (error as? ConfigurationError)?.faults ?? []
+            return Set(faults.map(\.line)) == [2, 4, 5, 9, 11, 13, 14] && faults.allSatisfy { $0.remedy != nil }
+        }
+    }
+
+    @Test func wrongClaimsAreToldWithTheirLinesEachOnce() throws {
+        #expect {
+            _ = try ConfigurationFile.parse(
+                """
+                claims:
+                  - name: a
+                    match: [class=8]
+                    guests: [vm1]
+                  - name: b
+                    match: []
+                    guests: [vm1]
+                  - name: c
+                    match: [product=0951]
+                    guests: [vm1]
+                  - name: d
+                    match: [product=0951:1666]
+                    guests: [vm2]
+                  - name: e
+                    match: [class=08]
+                    guests: [vm1]
+                    fail-back: later
+                """, path: "vusb.yaml")
+        } throws: { error in
+            let faults = (error as? ConfigurationError)?.faults ?? []
+            return faults.map(\.line) == [2, 5, 11, 17] && faults.allSatisfy { $0.remedy != nil || $0.line == 5 }
+                && faults[2].message.contains("claim c, before it")
+        }
+    }
+
     @Test func allKeysAreRead() throws {
         let configuration = try ConfigurationFile.parse(
             """
@@ -43,6 +192,7 @@ import VUSBVMM
                 file-mode: 0660
                 devices: [1-2, 0525:a4a0, "0525:a4a0:S:1"]
                 load: true
+                priority: 80
               web2:
               vm1:
                 connector: qemu

@@ -29,7 +29,7 @@ import VUSBTestSupport
         #expect(info.state == .failed)
         #expect(info.error?.code == .busy)
         #expect(
-            info.error?.detail == "device emu-a of guest web1 has 1 URB in flight after 0.0 s, and 1 open file")
+            info.error?.detail == "device emu-a of guest web1 has 1 URB in flight after 0.0 s")
         #expect(try await bench.state("emu-a") == .attached)
         #expect(bench.tree.guests["web1"]?.attachments["1-1"]?.device.admission == .admitting)
         #expect(bench.source.backend(DeviceID("emu-a"))?.held.count == 1)

@@ -148,7 +148,9 @@ import VUSBTestSupport
         await bench.close()
     }
 
-    @Test func theEndOfItsProcessUnloadsTheGuestWhateverIsInFlight() async throws {
+    /// Loaded as it, or made it afterwards.
+    @Test(arguments: [false, true])
+    func theEndOfItsProcessUnloadsTheGuestWhateverIsInFlight(_ isAdopted: Bool) async throws {
         let bench = try await Bench()
         _ = try await bench.plane.plugIn("emu-a 0525:a4a0")
         _ = try await bench.plane.addGuest(GuestSpec(name: "web1", devices: ["emu-a"]))
@@ -156,6 +158,7 @@ import VUSBTestSupport
         cat.executableURL = URL(fileURLWithPath: "/bin/cat")
         cat.standardInput = Pipe()
         try cat.run()
+        if isAdopted { try await bench.load("web1") }
         try await bench.load("web1", process: Int(cat.processIdentifier))
         try bench.read("1-1")
         kill(cat.processIdentifier, SIGKILL)

@@ -31,7 +31,7 @@ import VUSBTestSupport
     @Test func othersHaveNone() async throws {
         let bench = try await Self.bench(nodes: nil)
         #expect(bench.nodes.ports.isEmpty)
-        #expect(try await bench.plane.guest("web1").attachments.first?.major == 189)
+        #expect(try await bench.plane.guest("web1").attachments.first?.major == 512)
         await bench.close()
     }
 
@@ -69,6 +69,18 @@ import VUSBTestSupport
     @Test func aGuestWithoutAProcessHasNobodyToTell() async throws {
         let bench = try await Self.bench(process: nil)
         #expect(bench.nodes.told == [])
+        await bench.close()
+    }
+
+    @Test func aLoadedGuestBecomesAContainerThatIsTold() async throws {
+        let bench = try await Self.bench(process: nil)
+        let missing = await problem { _ = try await bench.plane.load("web1", LoadRequest(process: Int(Int32.max))) }
+        #expect(missing?.code == .conflict)
+        try await bench.load("web1", process: Int(getpid()))
+        #expect(try await bench.state(of: "web1") == .loaded)
+        #expect(bench.nodes.ports.map(\.journal) == [[]])
+        try await bench.attach("emu-b", "web1")
+        #expect(bench.nodes.told == ["add /1-2"])
         await bench.close()
     }
 
@@ -110,6 +122,27 @@ import VUSBTestSupport
     ]) func onlyProgramsOfThisKernelCanHaveThem(guest: GuestSpec) async throws {
         let bench = try await Bench()
         await #expect(throws: Problem.self) { _ = try await bench.plane.addGuest(guest) }
+        await bench.close()
+    }
+
+    @Test func aGuestHasItsMajorNumberAfterARestart() async throws {
+        let bench = try await Self.bench()
+        let major = try #require(try await bench.plane.guest("web1").nodeMajor)
+        let saved = bench.store.state
+        #expect(saved.majors == [SavedState.Major(guest: "web1", major: major)])
+        await bench.close()
+        let next = try await Bench()
+        var other = saved
+        other.majors = [SavedState.Major(guest: "web1", major: 250)]
+        await next.plane.restore(other, configured: [])
+        #expect(try await next.plane.guest("web1").nodeMajor == 250)
+        await next.close()
+    }
+
+    @Test func aGuestThatIsARunningProcessIsntMadeAnother() async throws {
+        let bench = try await Self.bench()
+        let refused = await problem { _ = try await bench.plane.load("web1", LoadRequest(process: 1)) }
+        #expect(refused?.code == .conflict)
         await bench.close()
     }
 }

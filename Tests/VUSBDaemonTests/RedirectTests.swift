@@ -163,7 +163,7 @@ import VUSBVMM
         port.change { $0.idle = .milliseconds(20) }
         let info = try await bench.detach("emu-a", deadline: 0.1)
         #expect(info.error?.code == .busy)
-        #expect(info.error?.detail.contains("guest vm1 works with device emu-a yet") == true)
+        #expect(info.error?.detail.contains("guest vm1 uses device emu-a yet") == true)
         port.change { $0.idle = .seconds(1) }
         #expect(try await bench.detach("emu-a").state == .succeeded)
         await bench.close()

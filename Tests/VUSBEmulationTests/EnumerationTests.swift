@@ -117,7 +117,9 @@ import VUSBTestSupport
 
     @Test func aSecondHostIsRefusedUntilTheFirstHasClosed() async throws {
         let host = try await TestHost("zero")
-        await #expect { _ = try await host.source.open(host.record) } throws: { ($0 as? USBError)?.code == .busy }
+        await #expect { _ = try await host.source.open(host.record, isForced: false) } throws: {
+            ($0 as? USBError)?.code == .busy
+        }
         await host.setInterface(0, 1)
         await host.close()
         let second = try await TestHost(opening: host.record, host.source)

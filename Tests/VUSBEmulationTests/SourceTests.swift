@@ -56,7 +56,9 @@ import VUSBTestSupport
         #expect(await host.receive(0x81, 512).status == .noDevice)
         #expect(await host.descriptor(1).status == .noDevice)
         #expect { try host.source.remove(host.record.id) } throws: { ($0 as? USBError)?.code == .notFound }
-        await #expect { _ = try await host.source.open(host.record) } throws: { ($0 as? USBError)?.code == .notFound }
+        await #expect { _ = try await host.source.open(host.record, isForced: false) } throws: {
+            ($0 as? USBError)?.code == .notFound
+        }
         await host.close()
     }
 

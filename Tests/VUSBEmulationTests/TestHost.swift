@@ -32,7 +32,7 @@ struct TestHost {
         _ source: EmulationSource,
         _ pool: BufferPool
     ) async throws -> VirtualDevice {
-        let opened = try await source.open(record)
+        let opened = try await source.open(record, isForced: false)
         return VirtualDevice(
             backend: opened.backend,
             descriptors: record.descriptors,

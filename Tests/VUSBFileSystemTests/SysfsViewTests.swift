@@ -103,9 +103,9 @@ struct SysfsViewTests {
             "maxchild": "0\n", "bConfigurationValue": "1\n", "bNumInterfaces": " 1\n", "bmAttributes": "80\n",
             "bMaxPower": "100mA\n", "configuration": "", "authorized": "1\n", "quirks": "0x0\n", "urbnum": "0\n",
             "removable": "removable\n", "ltm_capable": "no\n", "product": "Gadget Zero\n", "serial": "0123\n",
-            "idVendor": "0525\n", "idProduct": "a4a0\n", "dev": "189:1\n",
+            "idVendor": "0525\n", "idProduct": "a4a0\n", "dev": "512:1\n",
             "uevent": """
-            MAJOR=189
+            MAJOR=512
             MINOR=1
             DEVNAME=bus/usb/001/002
             DEVTYPE=usb_device

@@ -10,7 +10,8 @@ import VUSBCore
 extension HostDevice {
     /// A device that is opened and in its configuration 1.
     convenience init(
-        _ descriptors: Descriptors, port: any HandlePort, claim: HostClaim, table: TransferTable
+        _ descriptors: Descriptors, port: any HandlePort, claim: HostClaim, table: TransferTable,
+        limits: Limits = Limits()
     ) throws {
         self.init(
             id: DeviceID("1-1"),
@@ -18,6 +19,7 @@ extension HostDevice {
             control: Control(port: port, claim: claim, configurationValue: 1, alternates: [:]),
             table: table,
             thread: try SerialThread(name: "test"),
+            limits: limits,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         ) {}
     }
@@ -30,6 +32,8 @@ final class FakePort: HandlePort {
         /// By the call as it is written down; 0 where nothing is given.
         var codes: [String: Int32] = [:]
         var descriptors: [UInt8: [UInt8]] = [:]
+        /// Calls that don't return before these are posted.
+        var gates: [String: Semaphore] = [:]
     }
 
     let state = Mutex(State())
@@ -37,11 +41,16 @@ final class FakePort: HandlePort {
 
     func answer(_ call: String, _ code: Int32) { state.withLock { $0.codes[call] = code } }
 
+    /// The next such call doesn't return before `gate` is posted.
+    func hold(_ call: String, until gate: Semaphore) { state.withLock { $0.gates[call] = gate } }
+
     private func record(_ call: String) -> Int32 {
-        state.withLock { state in
+        let (code, gate) = state.withLock { state in
             state.calls.append(call)
-            return state.codes[call] ?? 0
+            return (state.codes[call] ?? 0, state.gates.removeValue(forKey: call))
         }
+        gate?.wait()
+        return code
     }
 
     func claim(_ interface: UInt8) -> Int32 { record("claim \(interface)") }

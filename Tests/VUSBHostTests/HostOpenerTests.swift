@@ -29,7 +29,7 @@ import VUSBTestSupport
         _ = try source.start()
         defer { Task { await source.stop() } }
         do {
-            _ = try await source.open(record)
+            _ = try await source.open(record, isForced: false)
         } catch {
             return error
         }

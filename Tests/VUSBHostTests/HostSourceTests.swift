@@ -58,7 +58,9 @@ import VUSBTestSupport
             Issue.record("no fixture")
             return
         }
-        await #expect { _ = try await source.open(record) } throws: { ($0 as? USBError)?.code == .unsupported }
+        await #expect { _ = try await source.open(record, isForced: false) } throws: {
+            ($0 as? USBError)?.code == .unsupported
+        }
     }
 
     @Test func `the kernel's messages become events`() throws {
@@ -104,7 +106,7 @@ import VUSBTestSupport
     }
 
     @Test func `the context's thread ends and frees it when the last reference goes`() async throws {
-        var context: HostContext? = try HostContext(logger: logger)
+        var context: HostContext? = try HostContext(name: "test", logger: logger)
         let thread = try #require(context).thread
         context = nil
         await thread.end()

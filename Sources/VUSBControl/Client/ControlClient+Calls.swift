@@ -23,6 +23,10 @@ extension ControlClient {
 
     package func unplug(_ device: String) async throws { try await exchange(.DELETE, Self.path(device: device)) }
 
+    package func trust(_ device: String) async throws -> DeviceInfo {
+        try await call(.POST, Self.path(device: device) + "/trust", as: DeviceInfo.self)
+    }
+
     package func type(_ request: TypeRequest, on device: String) async throws {
         try await exchange(.POST, Self.path(device: device) + "/type", body: request)
     }
@@ -38,6 +42,26 @@ extension ControlClient {
     }
 
     package func removeGuest(_ name: String) async throws { try await exchange(.DELETE, Self.path(guest: name)) }
+
+    package func claims() async throws -> [ClaimInfo] { try await call(.GET, "/v1/claims", as: [ClaimInfo].self) }
+
+    package func addClaim(_ specification: ClaimSpec) async throws -> ClaimInfo {
+        try await call(.POST, "/v1/claims", body: specification, as: ClaimInfo.self)
+    }
+
+    package func removeClaim(_ name: String) async throws {
+        try await exchange(.DELETE, "/v1/claims/" + PercentEncoding.encode(name))
+    }
+
+    package func explainClaims(on device: String) async throws -> ClaimExplanation {
+        try await call(.GET, Self.path(device: device) + "/claims", as: ClaimExplanation.self)
+    }
+
+    package func focusSets() async throws -> [FocusInfo] { try await call(.GET, "/v1/focus", as: [FocusInfo].self) }
+
+    package func focus(_ request: FocusRequest) async throws -> OperationInfo {
+        try await call(.POST, "/v1/focus", body: request, as: OperationInfo.self)
+    }
 
     package func modules() async throws -> [ModuleInfo] { try await call(.GET, "/v1/modules", as: [ModuleInfo].self) }
 
@@ -55,6 +79,22 @@ extension ControlClient {
 
     package func detach(_ device: String, _ request: ReleaseRequest) async throws -> OperationInfo {
         try await call(.POST, Self.path(device: device) + "/detach", body: request, as: OperationInfo.self)
+    }
+
+    package func switchDevice(_ device: String, _ request: SwitchRequest) async throws -> OperationInfo {
+        try await call(.POST, Self.path(device: device) + "/switch", body: request, as: OperationInfo.self)
+    }
+
+    package func requestDevice(_ device: String, _ request: AttachRequest) async throws -> OperationInfo {
+        try await call(.POST, Self.path(device: device) + "/request", body: request, as: OperationInfo.self)
+    }
+
+    package func hold(_ device: String, _ request: HoldRequest) async throws -> DeviceInfo {
+        try await call(.POST, Self.path(device: device) + "/hold", body: request, as: DeviceInfo.self)
+    }
+
+    package func endHold(_ device: String) async throws {
+        try await exchange(.DELETE, Self.path(device: device) + "/hold")
     }
 
     package func operations() async throws -> [OperationInfo] {

@@ -15,6 +15,8 @@ extension Call {
 
     func guest() throws(Problem) -> String { try Rules.guestName(parameters["guest"] ?? "") }
 
+    func claim() throws(Problem) -> String { try Rules.guestName(parameters["claim"] ?? "", "claim") }
+
     func device() throws(Problem) -> String { try Rules.deviceName(parameters["device"] ?? "") }
 
     func operation() throws(Problem) -> Int {

@@ -42,12 +42,15 @@ package struct ControlResponder: HTTPResponder {
     ) async throws -> Response {
         var allowed: [HTTPRequest.Method] = []
         do {
-            try admit(peer)
+            let rule = try admit(peer)
             let target = try RequestTarget(request.head.path ?? "")
             switch RouteTable.find(request.method, target.path) {
             case .route(let route, let parameters):
                 let call = try await call(route, parameters, target, request, channel)
-                return try await route.handler(call)
+                guard try await route.rights.admit(rule, call) else { throw refusal(rule) }
+                return try await Caller.$guests.withValue(rule.role == .guest ? rule.guests : nil) {
+                    try await route.handler(call)
+                }
             case .otherMethods(let methods):
                 allowed = methods
                 throw Problem(
@@ -57,17 +60,34 @@ package struct ControlResponder: HTTPResponder {
                 throw Problem(.notFound, "no such path", remedy: "see /openapi.json for those that there are")
             }
         } catch let problem as Problem {
+            if problem.code == .denied { await audit(request, peer) }
             return Answer.problem(problem, allowed: allowed)
         }
     }
 
-    private func admit(_ peer: PeerCredentials?) throws(Problem) {
+    private func refusal(_ rule: AccessRule) -> Problem {
+        let own = rule.guests.isEmpty ? "" : " of \(rule.guests.sorted().joined(separator: ", "))"
+        return Problem(
+            .denied, "that isn't for a \(rule.role.rawValue)\(own) to do (\(rule.name))",
+            remedy: "ask an operator, or an administrator to change `access` in vusb.yaml")
+    }
+
+    /// Who has tried what, and by which rule that was refused.
+    private func audit(_ request: Request, _ peer: PeerCredentials?) async {
+        let rule = peer.flatMap(policy.rule)?.name ?? "no rule"
+        let who = peer.map { "uid \($0.user), process \($0.pid)" } ?? "nobody known"
+        let path = Rules.shortened(request.uri.path)
+        await service.noteRefusal("\(who): \(request.method.rawValue) \(path): \(rule)")
+    }
+
+    private func admit(_ peer: PeerCredentials?) throws(Problem) -> AccessRule {
         guard let peer else { throw Problem(.denied, "the connection doesn't tell who made it") }
-        guard policy.admits(peer) else {
+        guard let rule = policy.rule(for: peer) else {
             throw Problem(
                 .denied, "user \(peer.user) may not use vusbd",
                 remedy: "ask an administrator to add the user to the socket's group, usually vusb")
         }
+        return rule
     }
 
     private func call(

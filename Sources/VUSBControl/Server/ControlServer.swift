@@ -22,6 +22,8 @@ package struct ControlServer: Service {
     package var logger: Logger
     /// Instead of root, the daemon's user and the socket's group.
     package var policy: PeerPolicy?
+    /// Of vusb.yaml.
+    package var access: [AccessRule] = []
     /// How often a quiet event stream says that it's alive.
     package var heartbeat: Duration = .seconds(15)
     /// How long a connection may be silent, between requests or in the middle of one.
@@ -59,7 +61,8 @@ package struct ControlServer: Service {
         let listening = Listening()
         let application = Application(
             responder: ControlResponder(
-                service: service, policy: policy ?? PeerPolicy(group: group), document: try OpenAPIDocument(),
+                service: service, policy: policy ?? PeerPolicy(group: group, rules: access),
+                document: try OpenAPIDocument(),
                 heartbeat: heartbeat, logger: logger),
             server: .http1(
                 configuration: HTTP1Channel.Configuration(

@@ -33,6 +33,33 @@ enum DeviceRoutes {
         return try OperationRoutes.accepted(try await call.service.detach(device, request))
     }
 
+    @Sendable static func switchDevice(_ call: Call) async throws(Problem) -> Response {
+        let device = try call.device()
+        let request = try call.message(SwitchRequest.self)
+        return try OperationRoutes.accepted(try await call.service.switchDevice(device, request))
+    }
+
+    @Sendable static func request(_ call: Call) async throws(Problem) -> Response {
+        let device = try call.device()
+        let request = try call.message(AttachRequest.self)
+        return try OperationRoutes.accepted(try await call.service.requestDevice(device, request))
+    }
+
+    @Sendable static func hold(_ call: Call) async throws(Problem) -> Response {
+        let device = try call.device()
+        return try Answer.json(
+            try await call.service.hold(device, try call.message(HoldRequest.self, default: HoldRequest())))
+    }
+
+    @Sendable static func endHold(_ call: Call) async throws(Problem) -> Response {
+        try await call.service.endHold(try call.device())
+        return Answer.empty()
+    }
+
+    @Sendable static func trust(_ call: Call) async throws(Problem) -> Response {
+        try Answer.json(try await call.service.trust(try call.device()))
+    }
+
     @Sendable static func type(_ call: Call) async throws(Problem) -> Response {
         let device = try call.device()
         try await call.service.type(try call.message(TypeRequest.self), on: device)

@@ -20,6 +20,7 @@ package struct Route: Sendable {
     /// The query parameters that it knows.
     package var query: Set<String>
     package var body: Body
+    package var rights: Rights
     package var handler: Handler
     let segments: [Segment]
 
@@ -28,14 +29,16 @@ package struct Route: Sendable {
         case parameter(String)
     }
 
+    /// - Parameter rights: where it isn't `look` for a GET, and `operate` for others.
     init(
         _ method: HTTPRequest.Method, _ template: String, query: Set<String> = [], body: Body = .none,
-        _ handler: @escaping Handler
+        rights: Rights? = nil, _ handler: @escaping Handler
     ) {
         self.method = method
         self.template = template
         self.query = query
         self.body = body
+        self.rights = rights ?? (method == .get ? .look : .operate)
         self.handler = handler
         segments = template.split(separator: "/").map {
             $0.first == "{" ? .parameter(String($0.dropFirst().dropLast())) : .literal(String($0))

@@ -4,6 +4,18 @@
 package enum Rules {
     /// The longest name of a device in a path, in Unicode scalars.
     static let longestDeviceName = 255
+    static let mostKeys = 256
+    /// By their names; others are named by the character that they type.
+    private static let keys: Set<String> = Set(
+        ["scrolllock", "pause", "printscreen", "capslock", "numlock", "insert", "menu"]
+            + ["left", "right"].flatMap { side in ["ctrl", "shift", "alt", "meta"].map { side + $0 } }
+            + (1...24).map { "f\($0)" })
+
+    static func isKey(_ name: String) -> Bool {
+        let scalars = name.unicodeScalars
+        return keys.contains(name) || (scalars.count == 1 && scalars.allSatisfy { (0x20...0x7e).contains($0.value) })
+    }
+
     static let longestText = 4096
     static let longestSpecification = 1024
     /// That a guest may list.
@@ -11,7 +23,17 @@ package enum Rules {
     /// Seconds.
     package static let deadlines = 0.0...3600.0
     /// Seconds.
+    package static let heartbeats = 1.0...3600.0
+    /// Seconds.
     static let waits = 0.0...60.0
+    /// As with Linux's real-time scheduling, the greater is the more important.
+    package static let priorities = 0...99
+    /// What a guest may use at once.
+    package static let limits = 1...1_000_000_000_000
+    /// Of a hold, in Unicode scalars.
+    static let longestReason = 200
+    /// Seconds that a device can be held.
+    static let holds = 1.0...86_400.0
     /// PID_MAX_LIMIT of Linux.
     static let processes = 1...4_194_304
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import VUSBControl
+internal import VUSBCore
 
 /// What vusb.yaml says. A field that it doesn't have is nil: the command line or the default decides.
 struct Configuration: Sendable, Equatable {
@@ -15,10 +16,17 @@ struct Configuration: Sendable, Equatable {
     var host: Bool?
     var emulate: [String] = []
     var readers: Int?
+    /// Data threads come before all others, and memory isn't swapped out.
+    var realtime = false
     var logLevel: String?
     /// Directories of builds of the USB module.
     var modules: [String] = []
     var guests: [ConfiguredGuest] = []
+    /// In their order.
+    var claims: [ClaimSpec] = []
+    var focus: [FocusSet] = []
+    var health = HealthLimits()
+    var access: [AccessRule] = []
 }
 
 /// A guest of vusb.yaml.

@@ -10,11 +10,12 @@ internal import Yams
 struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
-        "modules", "guests",
+        "modules", "guests", "claims", "focus", "health", "access", "realtime",
     ]
     private static let guestKeys = [
-        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "devices",
-        "load",
+        "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "priority",
+        "max-bytes-per-second", "max-urbs", "max-bytes-in-flight", "max-devices",
+        "heartbeat", "devices", "load",
     ]
     /// What a connector may be called here; the daemon has no others.
     static let connectors = ["local", "qemu"]
@@ -41,14 +42,39 @@ struct ConfigurationReader {
         configuration.state = mapping.path("state")
         configuration.images = mapping.path("images")
         configuration.host = mapping.boolean("host")
+        configuration.realtime = mapping.boolean("realtime") ?? false
         configuration.readers = mapping.integer("readers", in: 1...64)
         configuration.emulate = emulations(&mapping)
         configuration.socketMode = socketMode(&mapping)
         configuration.logLevel = logLevel(&mapping)
         configuration.modules = directories("modules", &mapping)
         let guests = mapping.node("guests")?.value
+        let claims = mapping.node("claims")
+        let focus = mapping.node("focus")
+        let health = mapping.node("health")
+        let access = mapping.node("access")
         faults += mapping.faults
         if let guests { configuration.guests = readGuests(guests) }
+        if let claims {
+            var reader = ClaimReader()
+            configuration.claims = reader.read(claims.value, line: claims.line)
+            faults += reader.faults
+        }
+        if let focus {
+            var reader = FocusReader()
+            configuration.focus = reader.read(focus.value, line: focus.line)
+            faults += reader.faults
+        }
+        if let access {
+            var reader = AccessReader()
+            configuration.access = reader.read(access.value, line: access.line)
+            faults += reader.faults
+        }
+        if let health {
+            var reader = HealthReader(YAMLMapping(health.value, path: "health"))
+            configuration.health = reader.read()
+            faults += reader.faults
+        }
         return configuration
     }
 
@@ -129,6 +155,12 @@ struct ConfigurationReader {
             group: mapping.string("group"),
             fileMode: mapping.string("file-mode"),
             nodes: mapping.boolean("nodes"),
+            priority: mapping.integer("priority", in: Rules.priorities),
+            maxBytesPerSecond: mapping.integer("max-bytes-per-second", in: Rules.limits),
+            maxURBs: mapping.integer("max-urbs", in: Rules.limits),
+            maxBytesInFlight: mapping.integer("max-bytes-in-flight", in: Rules.limits),
+            maxDevices: mapping.integer("max-devices", in: Rules.limits),
+            heartbeatSeconds: mapping.seconds("heartbeat", in: Rules.heartbeats),
             devices: devices?.map(\.text)
         )
         let load = mapping.boolean("load") ?? false

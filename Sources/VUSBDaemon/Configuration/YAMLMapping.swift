@@ -79,6 +79,31 @@ struct YAMLMapping {
         return boolean
     }
 
+    /// A time as people write it: `500ms`, `5s`, `2m`, or a number of seconds.
+    mutating func seconds(_ name: String, in range: ClosedRange<Double>) -> Double? {
+        guard let text = string(name) else { return nil }
+        if let value = Self.seconds(text), range.contains(value) { return value }
+        fault(
+            name, node(name)?.line, "\(quoted(text)) is no time here",
+            remedy: "write as 5s or 500ms, \(range.lowerBound) to \(range.upperBound) seconds")
+        return nil
+    }
+
+    /// Written as `off`, which YAML may take for a Boolean.
+    mutating func isOff(_ name: String) -> Bool {
+        guard case .scalar(let scalar)? = node(name)?.value else { return false }
+        return scalar.string == "off"
+    }
+
+    static func seconds(_ text: String) -> Double? {
+        let unit = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)].first { text.hasSuffix($0.0) }
+        let number = text.dropLast(unit?.0.count ?? 0)
+        guard number.utf8.allSatisfy({ "0123456789.".utf8.contains($0) }), let amount = Double(number) else {
+            return nil
+        }
+        return amount * (unit?.1 ?? 1)
+    }
+
     mutating func integer(_ name: String, in range: ClosedRange<Int>) -> Int? {
         guard let (value, line) = node(name) else { return nil }
         guard let integer = value.int, range.contains(integer) else {

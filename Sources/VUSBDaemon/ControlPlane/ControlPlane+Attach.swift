@@ -46,9 +46,17 @@ extension ControlPlane {
             emit(.attachFailed, guest: guest, device: id, detail: error.detail)
             throw error
         }
-        change(guest) { $0.noteAttached(attachment.record, byHand: byHand) }
+        noteAttached(attachment, byHand: byHand)
         await persist()
         return attachment.info
+    }
+
+    /// It's this guest's now, and no other's to have again.
+    func noteAttached(_ attachment: Attachment, byHand: Bool) {
+        let (record, guest) = (attachment.record, attachment.guest)
+        guestRegistry.forgetOthers(of: record, besides: guest, byHand: byHand)
+        if byHand { deviceRegistry[record.id]?.isReleased = false }
+        change(guest) { $0.noteAttached(record, byHand: byHand) }
     }
 
     /// Opens a device that is marked as being attached, and publishes it in the guest's directory. On a failure all is
@@ -62,7 +70,7 @@ extension ControlPlane {
         operationLog.step(operation, "opening \(id)")
         let opened: OpenedDevice
         do {
-            opened = try await source.open(record)
+            opened = try await source.open(record, isForced: isForced(record, for: guest))
         } catch {
             settle(id)
             try checkGoing(guest, operation)
@@ -96,6 +104,7 @@ extension ControlPlane {
     ) throws(Problem) -> Attachment {
         try checkIsThere(record.id, for: guest, operation: operation)
         try checkHasPort(guest, for: record)
+        try checkMayHaveMore(guest)
         guard let slot = guestRegistry[guest]?.numbers.allot(for: DeviceIdentity(record)) else {
             throw Problem(
                 .unavailable,
@@ -103,6 +112,7 @@ extension ControlPlane {
                 remedy: "detach one first"
             )
         }
+        let lane = lane(for: record, path: slot.path, of: guest)
         let device = VirtualDevice(
             backend: opened.backend,
             descriptors: record.descriptors,
@@ -110,10 +120,13 @@ extension ControlPlane {
             configurationValue: opened.configurationValue,
             alternates: opened.alternates,
             pool: pool,
-            sendPool: opened.pool
+            sendPool: opened.pool,
+            lane: lane,
+            keyboard: keyboardFilter(for: record, configurationValue: opened.configurationValue),
+            health: health(of: record.id)
         )
         let mode = guestRegistry[guest]?.loadedMode ?? .files
-        var attachment = Attachment(record: record, guest: guest, slot: slot, device: device, mode: mode)
+        var attachment = Attachment(record: record, guest: guest, slot: slot, device: device, lane: lane, mode: mode)
         do {
             attachment.node = try node(for: slot, device, of: guest)
             guard mode == .redirect else { return attachment }
@@ -143,8 +156,14 @@ extension ControlPlane {
         let (id, guest) = (attachment.record.id, attachment.guest)
         try checkIsThere(id, for: guest, operation: operation)
         try checkIsServed(attachment)
+        try checkMayHaveMore(guest)
+        try checkIsHeard(guest)
+        try checkHealth(attachment)
         operationLog.setCancellable(operation, operationLog[operation]?.info.kind == Operation.Kind.load.rawValue)
         deviceRegistry[id]?.holder = .attached(attachment)
+        // It has all that it wanted: what becomes of the device from here on isn't its own.
+        deviceRegistry[id]?.next = nil
+        leaveQueue(id, operation: operation)
         tree.attach(attachment)
         tellOfArrival(attachment)
         showHost(id)
@@ -173,7 +192,7 @@ extension ControlPlane {
     func checkTakesDevices(_ guest: GuestEntry) throws(Problem) {
         let name = guest.definition.name
         switch guest.state {
-        case .loaded: return
+        case .loaded: return try checkIsHeard(name)
         case .loading(let operation):
             throw Problem(
                 .busy, "guest \(name) is being loaded by operation \(operation)", remedy: "wait for its end")
@@ -187,20 +206,31 @@ extension ControlPlane {
         }
     }
 
+    func checkIsHeard(_ name: String) throws(Problem) {
+        guard guestRegistry[name]?.isSilent == true else { return }
+        throw Problem(
+            .conflict, "guest \(name) is silent: it has not written to its heartbeat file in time",
+            remedy: "see what it does, or unload it")
+    }
+
+    func checkLendable(_ id: DeviceID) throws(Problem) {
+        try checkTrusted(id)
+        guard let refusal = deviceRegistry.refusals[id] else { return }
+        throw Problem(
+            .conflict,
+            "device \(id) was refused: \(refusal.reason)",
+            remedy: "it can't be lent as it is; unplug it, or report its descriptors"
+        )
+    }
+
     private func checkFree(_ id: DeviceID) throws(Problem) {
-        if let refusal = deviceRegistry.refusals[id] {
-            throw Problem(
-                .conflict,
-                "device \(id) was refused: \(refusal.reason)",
-                remedy: "it can't be lent as it is; unplug it, or report its descriptors"
-            )
-        }
+        try checkLendable(id)
         guard let entry = deviceRegistry[id] else { return }
         if case .attached(let attachment) = entry.holder {
             throw Problem(
                 .busy,
                 "device \(id) is held by guest \(attachment.guest)",
-                remedy: "detach it first: vusbctl detach \(id)"
+                remedy: "take it from there by vusbctl switch, or wait for it with vusbctl request"
             )
         }
         try checkNotChanging(entry)

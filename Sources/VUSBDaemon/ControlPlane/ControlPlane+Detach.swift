@@ -16,15 +16,24 @@ extension ControlPlane {
         guard case .attached(let attachment) = entry.holder else {
             throw Problem(.conflict, "device \(id) isn't attached", remedy: "`vusbctl status` shows who has what")
         }
+        try checkIsCallers(attachment.guest, id)
         let operation = begin(.detach, guest: attachment.guest, device: id)
         mark([attachment], by: operation)
         return run(operation) { (plane, operation) async throws(Problem) in
             try await plane.takeBack([attachment], from: attachment.guest, release, operation: operation)
-            plane.change(attachment.guest) { $0.noteDetached(attachment.record) }
+            plane.noteDetached(attachment)
             await plane.persist()
             plane.noteLoss(of: attachment.guest)
             return nil
         }
+    }
+
+    /// By hand: it isn't given to the guest again by itself.
+    func noteDetached(_ attachment: Attachment) {
+        let (record, name) = (attachment.record, attachment.guest)
+        let isNamed = claimTable.first(for: record)?.guests.contains(name) == true
+        change(name) { $0.noteDetached(record, isHeir: isNamed || $0.lists(record)) }
+        if isNamed { deviceRegistry[record.id]?.isReleased = true }
     }
 
     /// From here on others keep off these devices.
@@ -35,31 +44,85 @@ extension ControlPlane {
         }
     }
 
-    /// Drains devices that are marked as being detached, then takes them back; or leaves all as it was and throws
+    /// Takes back devices that are marked as being detached, once nobody works with them; or leaves all as it was and throws
     /// `busy` or `cancelled`.
     func takeBack(
         _ attachments: [Attachment], from guest: String, _ release: Release, operation: Int
     ) async throws(Problem) {
-        if guestRegistry[guest]?.hasModule == true {
-            try await letGo(attachments, by: guest, release, operation: operation)
-            // What the guest hasn't ended by now it never will.
-            return await cut(attachments, operation: operation)
+        guard release.onDeadline == .wait else {
+            return try await takeBackInTime(attachments, from: guest, release, operation: operation)
         }
-        operationLog.step(operation, "draining")
+        var left = attachments
+        var pause = Duration.seconds(1)
+        var told: String?
+        while true {
+            do throws(Problem) {
+                return try await takeBackInTime(left, from: guest, .attempt, operation: operation)
+            } catch {
+                left = left.filter { attachment in
+                    attached(to: guest).contains { $0.device === attachment.device }
+                }
+                guard error.code == .busy, !left.isEmpty else { throw error }
+                operationLog.setCancellable(operation, true)
+                if told != error.detail { operationLog.step(operation, "waiting: \(error.detail)") }
+                told = error.detail
+            }
+            // Meanwhile its guest works with them as before, but others keep off.
+            mark(left, by: operation)
+            await sleep(pause, with: guest)
+            pause = min(pause * 2, Release.longestPause)
+            if Task.isCancelled {
+                restore(left)
+                throw Self.cancelled(operation)
+            }
+        }
+    }
+
+    /// Waits until nobody works with the devices, as far as their guest and vusbd know. On a failure all is as it was.
+    private func awaitUse(
+        of attachments: [Attachment], from guest: String, _ release: Release, operation: Int
+    ) async throws(Problem) {
         let deadline = ContinuousClock.now + release.deadline
         do throws(Problem) {
             try await awaitRest(of: attachments, release, until: deadline, operation: operation)
+            try checkStillWanted(operation, isNow: true)
+            guard guestRegistry[guest]?.hasModule == true else { return }
+            try await awaitUsers(of: attachments, in: guest, release, until: deadline, operation: operation)
+            try checkStillWanted(operation, isNow: true)
         } catch {
             restore(attachments)
             throw error
         }
+    }
+
+    private func takeBackInTime(
+        _ attachments: [Attachment], from guest: String, _ release: Release, operation: Int
+    ) async throws(Problem) {
+        let deadline = ContinuousClock.now + release.deadline
+        try await awaitUse(of: attachments, from: guest, release, operation: operation)
+        if guestRegistry[guest]?.hasModule == true {
+            try await letGo(attachments, by: guest, release, until: deadline, operation: operation)
+            // What the guest hasn't ended by now it never will.
+            return await cut(attachments, operation: operation)
+        }
+        try await drainAndUnplug(attachments, of: guest, release, until: deadline, operation: operation)
+        // A machine that hasn't let go of a device isn't asked again.
+        for attachment in attachments { attachment.redirect?.end() }
+        await giveBack(attachments, operation: operation, areUnplugged: true)
+    }
+
+    private func drainAndUnplug(
+        _ attachments: [Attachment], of guest: String, _ release: Release, until deadline: ContinuousClock.Instant,
+        operation: Int
+    ) async throws(Problem) {
+        operationLog.step(operation, Self.draining)
         for attachment in attachments { attachment.quiet() }
         let stuck = await drain(attachments, of: guest, for: max(deadline - .now, .zero))
         if Task.isCancelled {
             restore(attachments)
             throw Self.cancelled(operation)
         }
-        let inUse = attachments.filter { stuck[$0.record.id] != nil && deviceRegistry[$0.record.id]?.hasLeft == false }
+        let inUse = attachments.filter { stuck[$0.record.id] != nil && isThere($0.record.id) }
         if let first = inUse.first, release.onDeadline == .refuse {
             restore(attachments)
             throw refusal(first, inFlight: stuck[first.record.id] ?? 0, release)
@@ -73,9 +136,6 @@ extension ControlPlane {
             restore(attachments)
             throw error
         }
-        // A machine that hasn't let go of a device isn't asked again.
-        for attachment in attachments { attachment.redirect?.end() }
-        await giveBack(attachments, operation: operation, areUnplugged: true)
     }
 
     /// Takes back devices that nobody is to use any more, whatever is in flight.
@@ -109,18 +169,25 @@ extension ControlPlane {
         }
     }
 
+    /// Whether there is a device yet that anybody may work with.
+    func isThere(_ id: DeviceID) -> Bool {
+        guard let entry = deviceRegistry[id] else { return false }
+        return !entry.hasLeft && entry.quarantine == nil
+    }
+
     /// Exactly as before, but for devices that were unplugged meanwhile.
     func restore(_ attachments: [Attachment]) {
         for attachment in attachments {
             let id = attachment.record.id
-            guard deviceRegistry[id]?.hasLeft == false else {
-                depart(attachment)
+            guard isThere(id) else {
+                depart(attachment, because: deviceRegistry[id]?.hasLeft == false ? "quarantined" : "unplugged")
                 continue
             }
             attachment.device.resumeAdmitting()
             attachment.resume()
             deviceRegistry[id]?.holder = .attached(attachment)
             showHost(id)
+            deviceQueue.tell(id)
             guard let port = attachment.redirect, port.isOver else { continue }
             Task { await self.giveUp(attachment) }
         }
@@ -128,10 +195,9 @@ extension ControlPlane {
 
     func refusal(_ attachment: Attachment, inFlight: Int, _ release: Release) -> Problem {
         let id = attachment.record.id
-        let handles = tree.openHandles(path: attachment.path, of: attachment.guest)
         let detail =
             "device \(id) of guest \(attachment.guest) has \(inFlight) URB\(inFlight == 1 ? "" : "s") in flight after "
-            + "\(release.deadline.inSeconds) s, and \(handles) open file\(handles == 1 ? "" : "s")"
+            + "\(release.deadline.inSeconds) s"
         emit(
             .detachRefused,
             guest: attachment.guest,
@@ -176,7 +242,7 @@ extension ControlPlane {
         unpublish(attachment)
         if !isUnplugged { await cutOff(attachment) }
         if attachment.redirect != nil { freeNumber(of: attachment) }
-        if deviceRegistry[id]?.hasLeft == false { await reset(attachment, operation: operation) }
+        if isThere(id) { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)
         if let operation { operationLog.step(operation, "detached \(id)") }

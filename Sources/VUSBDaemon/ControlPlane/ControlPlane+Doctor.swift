@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import VUSBCharDevice
 internal import VUSBControl
 internal import VUSBCore
 internal import VUSBHost
@@ -17,6 +18,17 @@ extension ControlPlane {
         return working + failed
     }
 
+    /// Whether nodes work is settled when vusbd starts.
+    func nodeFindings() -> [Finding] {
+        guard nodes == nil, CharDeviceFront.obstacle() == nil else { return [] }
+        return [
+            Finding(
+                check: "nodes", level: .warning,
+                summary: "/dev/cuse wasn't there when vusbd started: guests can't have character nodes",
+                remedy: "start vusbd again, and load cuse before it at the next boot (/etc/modules)")
+        ]
+    }
+
     func refusalFindings() -> [Finding] {
         deviceRegistry.refusals.sorted { $0.key < $1.key }.map { id, refusal in
             Finding(
@@ -32,7 +44,7 @@ extension ControlPlane {
     func busyFindings() -> [Finding] {
         deviceRegistry.visible.compactMap { record in
             guard let entry = deviceRegistry[record.id], case .free = entry.holder else { return nil }
-            guard let guest = guestRegistry.taker(of: record) else { return nil }
+            guard case .loaded(let guest) = heir(of: record) else { return nil }
             let failure = eventRing.known.last {
                 $0.type == EventType.attachFailed.rawValue && $0.device == record.id.rawValue
             }
@@ -49,10 +61,12 @@ extension ControlPlane {
     func obstacleFindings() -> [Finding] {
         deviceRegistry.visible.compactMap { record in
             guard let entry = deviceRegistry[record.id], case .free = entry.holder else { return nil }
+            let heir = heir(of: record)
+            if let guest = heir.name, isForced(record, for: guest) { return nil }
             guard let obstacle = HostObstacle.of(record) else { return nil }
             return Finding(
                 check: "use of \(record.id)",
-                level: guestRegistry.taker(of: record) == nil ? .ok : .warning,
+                level: heir == .nobody ? .ok : .warning,
                 summary: obstacle.message,
                 remedy: obstacle.remedy
             )

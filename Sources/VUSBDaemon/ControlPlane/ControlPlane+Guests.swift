@@ -23,6 +23,7 @@ extension ControlPlane {
         try guestRegistry.remove(name)
         if isExported { exports.remove(name) }
         tree.removeGuest(name)
+        nodes?.forget(name)
         channelNews[name] = nil
         emit(.guestRemoved, guest: name)
     }
@@ -38,12 +39,17 @@ extension ControlPlane {
 
     /// Declares the configuration's guests and those that were saved, and loads those that are to be. Returns when
     /// all of them are up or have failed.
-    func restore(_ saved: SavedState, configured: [ConfiguredGuest]) async {
+    func restore(
+        _ saved: SavedState, configured: [ConfiguredGuest], claims: [ClaimSpec] = [], focus: [FocusSet] = []
+    ) async {
         let memories = saved.memories
+        focusTable = focus
+        restoreClaims(claims, saved.claims ?? [])
         for guest in configured { adopt(guest.specification, by: .configuration, memories) }
         for guest in saved.guests where guestRegistry[guest.name] == nil { adopt(guest, by: .control, memories) }
         exports.removeAll(except: Set(guestRegistry.sorted.filter(\.definition.isExported).map(\.definition.name)))
         for brought in saved.modules ?? [] { change(brought.guest) { $0.modules = brought.loaded } }
+        restoreMajors(saved.majors ?? [])
         for loaded in saved.loaded {
             let order = guestRegistry.nextLoad()
             change(loaded.guest) { guest in

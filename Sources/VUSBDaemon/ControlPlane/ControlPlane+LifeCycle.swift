@@ -28,6 +28,7 @@ extension ControlPlane {
         // first time hears of its machine as well, and isn't to be loaded again where that fails.
         case .started, .resumed:
             if guest.isGone || isToReturn(event.guest) { Task { await self.bringBack(event.guest) } }
+            if event.kind == .resumed { followFocus(to: event.guest) }
         // A machine that starts anew keeps what is plugged into it.
         case .reset where guest.loadedMode == .redirect: break
         case .off, .panicked, .reset: lose(guest)
@@ -35,7 +36,7 @@ extension ControlPlane {
     }
 
     /// The guest has forgotten all: from this moment on nobody waits for it.
-    private func lose(_ guest: GuestEntry) {
+    func lose(_ guest: GuestEntry) {
         let name = guest.definition.name
         switch guest.state {
         case .loading, .loaded, .draining: break

@@ -10,6 +10,11 @@ extension ControlPlane {
         try checkRunning()
         let guest = try guestRegistry.find(name)
         let mode = try mode(of: guest, asked: request.mode)
+        if guest.state == .loaded, guest.loadedMode == .files, mode == .files, guest.definition.machine == nil,
+            let pid = request.process
+        {
+            return try adopt(pid, as: name)
+        }
         try checkLoadable(guest)
         let process = try request.process.map { (pid) throws(Problem) in try Self.process(pid, of: name) }
         var plan = LoadPlan(
@@ -64,7 +69,11 @@ extension ControlPlane {
         if plan.isAuto { guard try await hasMachine(name, plan, operation: operation) else { return nil } }
         try checkGoing(name, operation)
         try checkNodes(of: name, plan.mode)
-        tree.setGuestPublished(name, true)
+        tree.setGuestPublished(name, true, heartbeat: guestRegistry[name]?.definition.heartbeat != nil)
+        change(name) { guest in
+            guest.silentSince = nil
+            guest.heartbeatSince = .now
+        }
         operationLog.step(operation, plan.isAuto ? "published in mode \(plan.mode.rawValue)" : "published")
         if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
             operationLog.step(operation, text)
@@ -72,7 +81,9 @@ extension ControlPlane {
         switch plan.mode {
         case .module: try await bringUpModule(name, plan, operation: operation)
         case .redirect: try await bringUpRedirect(name, operation: operation)
-        case .files: prepareTelling(name, operation: operation)
+        case .files:
+            settleMajor(of: name)
+            prepareTelling(name, operation: operation)
         }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
@@ -81,6 +92,7 @@ extension ControlPlane {
         operationLog.setCancellable(operation, false)
         setState(.loaded, of: name)
         offerAll(to: name)
+        failBack(to: name)
         await persist()
         return first
     }
@@ -144,7 +156,7 @@ extension ControlPlane {
         guard let id = plan.device else { return nil }
         do {
             let attachment = try await open(id, for: name, operation: operation)
-            change(name) { $0.noteAttached(attachment.record, byHand: plan.byHand) }
+            noteAttached(attachment, byHand: plan.byHand)
             return attachment
         } catch {
             emit(.attachFailed, guest: name, device: id, detail: error.detail)
@@ -161,7 +173,7 @@ extension ControlPlane {
             showHost(id)
             do {
                 let attachment = try await open(id, for: name, operation: operation)
-                change(name) { $0.noteAttached(attachment.record, byHand: false) }
+                noteAttached(attachment, byHand: false)
             } catch {
                 try checkGoing(name, operation)
                 operationLog.step(operation, "\(id) not attached: \(error.detail)")
@@ -172,15 +184,23 @@ extension ControlPlane {
     }
 
     private func nextDevice(for name: String, operation: Int, tried: inout Set<DeviceID>) -> DeviceID? {
-        for record in wanted(by: name) {
+        for record in inheritance(of: name) {
+            guard case .free? = deviceRegistry[record.id]?.holder, tried.insert(record.id).inserted else { continue }
+            return record.id
+        }
+        tellOfHeld(name, operation: operation, besides: &tried)
+        return nil
+    }
+
+    /// Devices that its declaration lists and that other guests have.
+    private func tellOfHeld(_ name: String, operation: Int, besides tried: inout Set<DeviceID>) {
+        for record in deviceRegistry.visible where guestRegistry[name]?.lists(record) == true {
             guard let entry = deviceRegistry[record.id], tried.insert(record.id).inserted else { continue }
-            if case .free = entry.holder, !guestRegistry.isPromised(record, besides: name) { return record.id }
             guard let holder = entry.guest, holder != name else { continue }
             let detail = "device \(record.id) is held by guest \(holder)"
             operationLog.step(operation, "\(record.id) not attached: \(detail)")
             emit(.attachFailed, guest: name, device: record.id, detail: detail)
         }
-        return nil
     }
 
     /// Leaves nothing of a load that failed or was cancelled.
@@ -198,6 +218,7 @@ extension ControlPlane {
         }
         if await waitsFurther(name, plan, operation: operation) { return }
         await settleFailure(of: name, plan, because: problem)
+        offerFree(excluding: name)
         await persist()
     }
 
@@ -242,6 +263,7 @@ extension ControlPlane {
             guest.isGone = true
         }
         setState(.waiting, of: name)
+        offerFree(excluding: name)
         await persist()
         // If it began to run before it was marked as gone, nobody took notice of that.
         Task { await self.bringBack(name) }
@@ -262,7 +284,8 @@ extension ControlPlane {
     func hide(_ name: String) {
         // Not by its mode, which may be another one's by now.
         if tree.channelStatus(of: name) != nil { tree.closeChannel(of: name) }
-        tree.setGuestPublished(name, false)
+        tree.setGuestPublished(name, false, heartbeat: false)
+        change(name) { $0.silentSince = nil }
     }
 
     /// Devices that the guest has and that nobody takes away just now.
@@ -294,7 +317,7 @@ extension ControlPlane {
         return try guest.definition.mode(asked: asked, among: modes)
     }
 
-    private static func process(_ pid: Int, of guest: String) throws(Problem) -> GuestProcess {
+    static func process(_ pid: Int, of guest: String) throws(Problem) -> GuestProcess {
         do {
             return try GuestProcess(pid: pid)
         } catch {

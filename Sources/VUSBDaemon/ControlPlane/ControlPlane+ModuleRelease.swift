@@ -11,13 +11,12 @@ extension ControlPlane {
     /// Asks the guest to let go of devices that are marked as being detached. Either it has in the end, as far as it
     /// ever will, or all is as it was and it throws `busy` or `cancelled`.
     func letGo(
-        _ attachments: [Attachment], by name: String, _ release: Release, operation: Int
+        _ attachments: [Attachment], by name: String, _ release: Release, until deadline: ContinuousClock.Instant,
+        operation: Int
     ) async throws(Problem) {
         guard !attachments.isEmpty else { return }
-        let deadline = ContinuousClock.now + release.deadline
         let answers: Bool
         do {
-            try await awaitUsers(of: attachments, in: name, release, until: deadline, operation: operation)
             answers = try await quiesce(attachments, of: name, release, until: deadline, operation: operation)
         } catch {
             restore(attachments)
@@ -31,16 +30,18 @@ extension ControlPlane {
     // MARK: - Who uses them
 
     /// Mounted file systems, open nodes: what the guest's own kernel would lose.
-    private func awaitUsers(
+    func awaitUsers(
         of attachments: [Attachment], in name: String, _ release: Release, until deadline: ContinuousClock.Instant,
         operation: Int
     ) async throws(Problem) {
+        guard !attachments.isEmpty else { return }
         operationLog.step(operation, "asking who uses them")
         var told: [GuestUser] = []
         while true {
             // Who takes them away in any case doesn't wait longer for a guest that says nothing.
             let patience = release.onDeadline == .cancel ? tools.times.impatience : tools.times.users
-            let found = await users(of: attachments, in: name, for: max(deadline - .now, patience))
+            let found = await users(
+                of: attachments, in: name, for: max(min(deadline - .now, tools.times.users), patience))
             try checkCancelled(operation)
             guard guestRegistry[name]?.hasModule == true else { return }
             let isLate = ContinuousClock.now >= deadline
@@ -127,7 +128,7 @@ extension ControlPlane {
         _ attachments: [Attachment], of name: String, _ release: Release, until deadline: ContinuousClock.Instant,
         operation: Int
     ) async throws(Problem) -> Bool {
-        operationLog.step(operation, "quiescing")
+        operationLog.step(operation, Self.quiescing)
         let paths = attachments.map(\.path)
         defer { for path in paths { tree.resume(path: path, of: name) } }
         let limit = max(deadline - .now, tools.times.removal)

@@ -28,10 +28,30 @@ extension ControlPlane {
         throw Problem(obstacle, while: "load of guest \(name), which is to have character nodes")
     }
 
+    /// Containers' rules name the guest's major number: it's settled before there is a device, and stays.
+    func settleMajor(of name: String) {
+        guard hasNodes(name), let nodes else { return }
+        do {
+            let major = try nodes.major(of: name)
+            change(name) { $0.nodeMajor = major }
+        } catch {
+            logger.warning("guest has no major number", metadata: ["guest": "\(name)", "error": "\(error)"])
+        }
+    }
+
+    func restoreMajors(_ saved: [SavedState.Major]) {
+        for entry in saved where guestRegistry[entry.guest] != nil {
+            guard nodes?.restore(entry.major, of: entry.guest) != false else { continue }
+            change(entry.guest) { $0.nodeMajor = entry.major }
+        }
+    }
+
     /// The node of a device that is being attached.
     func node(for slot: GuestSlot, _ device: VirtualDevice, of guest: String) throws(USBError) -> (any NodePort)? {
         guard hasNodes(guest), let nodes else { return nil }
-        return try nodes.serve(slot, of: guest, device: device)
+        let node = try nodes.serve(slot, of: guest, device: device)
+        change(guest) { $0.nodeMajor = node.number.major }
+        return node
     }
 
     // MARK: - What containers are told

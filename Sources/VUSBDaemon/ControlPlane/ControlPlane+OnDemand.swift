@@ -60,9 +60,8 @@ extension ControlPlane {
         )
     }
 
-    /// A device that nobody has and that a guest which isn't loaded lists.
-    func demand(_ record: DeviceRecord) {
-        guard phase == .running, let name = guestRegistry.demander(of: record) else { return }
+    /// A device that nobody has and whose heir isn't loaded.
+    func demand(_ record: DeviceRecord, by name: String) {
         do {
             // Nobody asked for it, so nobody waits: how it ends is told as an event.
             _ = beginLoad(name, try plan(for: guestRegistry.find(name), record.id, byHand: false))
@@ -73,10 +72,10 @@ extension ControlPlane {
 
     /// A guest was declared, or vusbd started: what it's to be loaded for may be there already.
     func demandAll(for name: String) {
-        guard guestRegistry[name]?.isLoadedOnDemand == true else { return }
-        for record in wanted(by: name) {
-            guard guestRegistry[name]?.isLoadedOnDemand == true else { return }
-            if case .free? = deviceRegistry[record.id]?.holder { demand(record) }
+        for record in inheritance(of: name) {
+            guard phase == .running, guestRegistry[name]?.isLoadedOnDemand == true else { return }
+            guard case .free? = deviceRegistry[record.id]?.holder, heir(of: record) == .onDemand(name) else { continue }
+            demand(record, by: name)
         }
     }
 
@@ -106,6 +105,6 @@ extension ControlPlane {
         guard let guest = guestRegistry[name], guest.definition.policy == .onDemand, guest.state == .loaded else {
             return false
         }
-        return !deviceRegistry.entries.values.contains { $0.guest == name }
+        return !deviceQueue.has(guest: name) && !deviceRegistry.entries.values.contains { $0.guest == name }
     }
 }

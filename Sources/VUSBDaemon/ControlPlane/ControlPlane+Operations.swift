@@ -8,6 +8,10 @@ extension ControlPlane {
     /// Longest that a client waits in one call, in seconds.
     static let longestWait = 3600.0
 
+    /// Steps from which on a device that is switched is at nobody's disposal.
+    static let draining = "draining"
+    static let quiescing = "quiescing"
+
     typealias Work = @Sendable (isolated ControlPlane, Int) async throws(Problem) -> AttachmentInfo?
 
     /// Begins an operation. The caller writes down who is concerned before it lets go of the actor; the work runs

@@ -46,6 +46,7 @@ extension ControlPlane {
             }
         }
         deviceRegistry[id] = DeviceEntry(record: record)
+        noteArrival(at: id)
         showHost(id)
         emit(.deviceArrived, device: id, detail: DeviceIdentity(record).description)
         for waiter in arrivalWaiters.removeValue(forKey: id) ?? [] { waiter.resume() }
@@ -69,6 +70,7 @@ extension ControlPlane {
         }
         entry.hasLeft = true
         deviceRegistry[id] = entry
+        noteDeparture(at: id)
         tree.removeHostDevice(id)
         guestRegistry.forgetReleases(of: entry.record)
         emit(.deviceLeft, device: id)
@@ -87,18 +89,20 @@ extension ControlPlane {
     }
 
     /// The guest loses a device that was unplugged: at once for the guest, in the background for the host.
-    func depart(_ attachment: Attachment) {
+    func depart(_ attachment: Attachment, because cause: String = "unplugged") {
         let id = attachment.record.id
         deviceRegistry[id]?.holder = .detaching(operation: nil, attachment)
         attachment.device.disconnect()
         attachment.quiet()
         unpublish(attachment)
-        emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: "unplugged")
+        emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: cause)
         Task {
             await self.cutOff(attachment)
             if attachment.redirect != nil { self.freeNumber(of: attachment) }
             await attachment.device.close()
             self.settle(id)
+            // One that was quarantined may be trusted by now.
+            self.offer(id)
             self.noteLoss(of: attachment.guest)
         }
     }
@@ -121,7 +125,9 @@ extension ControlPlane {
     /// Nobody uses the device any more: it's available, or gone, and then the next one on its port may come.
     func settle(_ id: DeviceID) {
         guard let entry = deviceRegistry[id] else { return }
+        deviceRegistry[id]?.hold = nil
         guard entry.hasLeft else {
+            if handOver(id) { return }
             deviceRegistry[id]?.holder = .free
             showHost(id)
             return
@@ -130,23 +136,37 @@ extension ControlPlane {
         if let successor = entry.successor { arrived(successor) }
     }
 
-    /// Gives a free device to the guest that is to have it.
-    private func offer(_ id: DeviceID) {
-        guard phase == .running, let entry = deviceRegistry[id], case .free = entry.holder else { return }
-        guard let guest = guestRegistry.taker(of: entry.record) else { return demand(entry.record) }
+    /// Gives a free device to its heir.
+    func offer(_ id: DeviceID, excluding excluded: String? = nil) {
+        deviceQueue.tell(id)
+        guard phase == .running, let entry = deviceRegistry[id], case .free = entry.holder, !handOver(id) else {
+            return
+        }
+        switch succession(of: entry.record, excluding: excluded).heir {
         // Nobody asked for it, so nobody waits: a failure is told of as an event.
-        _ = beginAttach(id, to: guest, byHand: false)
+        case .loaded(let guest): _ = beginAttach(id, to: guest, byHand: false)
+        case .onDemand(let guest): demand(entry.record, by: guest)
+        case .awaited, .nobody: break
+        }
     }
 
     /// Gives a guest that was just loaded what it is to have and what came during its load.
     func offerAll(to guest: String) {
-        for record in wanted(by: guest) { offer(record.id) }
+        for record in inheritance(of: guest) { offer(record.id) }
     }
 
-    /// What the guest is to have of what there is: in the order in which its declaration lists it, then the rest.
-    func wanted(by name: String) -> [DeviceRecord] {
+    /// What nobody has goes to its heirs: something has changed for them.
+    /// - Parameter excluded: the guest that has just failed to load, or was unloaded.
+    func offerFree(excluding excluded: String? = nil) {
+        for record in deviceRegistry.visible { offer(record.id, excluding: excluded) }
+    }
+
+    /// What the guest is to have, once it's loaded, of what there is: in the order in which its declaration lists it, then
+    /// the rest.
+    func inheritance(of name: String) -> [DeviceRecord] {
         guard let guest = guestRegistry[name] else { return [] }
-        return deviceRegistry.visible.filter(guest.wants)
+        return deviceRegistry.visible
+            .filter { succession(of: $0, loading: name, excluding: name).heir == .loaded(name) }
             .map { (rank: guest.rank(of: $0), record: $0) }
             .sorted { ($0.rank, $0.record.id) < ($1.rank, $1.record.id) }
             .map(\.record)

@@ -114,59 +114,6 @@ extension ControlPlane {
 
     // MARK: - Detach
 
-    /// Waits until guests have stopped working with devices: isochronous and buffered streams, and transfers a moment ago.
-    /// Interrupt endpoints, which every driver polls, don't count.
-    func awaitRest(
-        of attachments: [Attachment], _ release: Release, until deadline: ContinuousClock.Instant, operation: Int
-    ) async throws(Problem) {
-        var isTold = false
-        let window = tools.times.rest
-        while let busy = attachments.first(where: {
-            isWorkedWith($0, within: window) && deviceRegistry[$0.record.id]?.hasLeft == false
-        }) {
-            guard ContinuousClock.now < deadline else {
-                guard release.onDeadline == .refuse else { return }
-                throw use(of: busy, release)
-            }
-            if !isTold { operationLog.step(operation, "waiting for the guest to stop working with \(busy.record.id)") }
-            isTold = true
-            await sleep(min(.milliseconds(50), deadline - .now), with: busy.guest)
-            try checkCancelled(operation)
-            guard guestRegistry[busy.guest]?.isGone == false else { return }
-        }
-    }
-
-    /// One that is paused goes on later with what it was at.
-    private func isWorkedWith(_ attachment: Attachment, within window: Duration) -> Bool {
-        attachment.isWorkedWith(within: window)
-            || guestRegistry[attachment.guest]?.pausedInUse.contains(attachment.record.id) == true
-    }
-
-    /// What the guest's machine was at when it was paused.
-    func notePause(of name: String) {
-        let window = tools.times.rest
-        let used = attached(to: name).filter { $0.redirect != nil && $0.isWorkedWith(within: window) }
-        change(name) { $0.pausedInUse = Set(used.map(\.record.id)) }
-    }
-
-    private func use(of attachment: Attachment, _ release: Release) -> Problem {
-        let (id, name) = (attachment.record.id, attachment.guest)
-        emit(.detachRefused, guest: name, device: id, path: attachment.path, detail: "in use")
-        guard guestRegistry[name]?.pausedInUse.contains(id) != true else {
-            return Problem(
-                .busy, "the machine of guest \(name) was paused while it worked with device \(id)",
-                remedy:
-                    "let it go on (QMP: cont) and end what uses the device, or take it away all the same: vusbctl's "
-                    + "--cancel, onDeadline: cancel")
-        }
-        let users = attachment.nodeUsers.map { " (\($0))" } ?? ""
-        return Problem(
-            .busy, "guest \(name)\(users) works with device \(id) yet after \(release.deadline.inSeconds) s",
-            remedy: "end what uses it in the guest, give a longer deadline, or take it away all the same: vusbctl's "
-                + "--cancel, onDeadline: cancel"
-        )
-    }
-
     /// The guests' machines let go of devices that are drained. A machine needs no time for it, but where it hangs: then
     /// it isn't asked, since it would do it when it goes on, whatever was said here meanwhile.
     /// - Throws: `busy` where one doesn't and nothing is to be cut.
@@ -299,13 +246,6 @@ extension RedirEvent {
 extension Attachment {
     /// Its name in the guest's machine, which another guest of this vusbd may be declared with as well.
     var controllerPort: ControllerPort { ControllerPort("\(guest).\(path)") }
-
-    /// Whether the guest works with it. A disk has nothing in flight between two commands: a short while is looked at.
-    fileprivate func isWorkedWith(within window: Duration) -> Bool {
-        if nodeUsers != nil { return true }
-        guard let status = redirect?.status else { return false }
-        return status.streams > 0 || status.idle.map { $0 < window } ?? false
-    }
 }
 
 extension GuestController {

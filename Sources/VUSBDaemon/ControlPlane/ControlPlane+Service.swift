@@ -22,7 +22,7 @@ extension ControlPlane: ControlService {
     // MARK: - Devices
 
     func devices() -> [DeviceInfo] {
-        let taken = deviceRegistry.visible.compactMap { deviceRegistry[$0.id].map(Self.info) }
+        let taken = deviceRegistry.visible.compactMap { deviceRegistry[$0.id].map(info) }
         let refused = deviceRegistry.refusals.map { Self.info($0.key, $0.value) }
         return (taken + refused).sorted { $0.id < $1.id }
     }
@@ -44,7 +44,8 @@ extension ControlPlane: ControlService {
             throw Problem(.conflict, "device \(id) isn't emulated", remedy: "type on an emulated keyboard")
         }
         do {
-            try emulator.type(request.text, on: id)
+            if let text = request.text { try emulator.type(text, on: id) }
+            if let keys = request.keys { try emulator.press(keys, on: id) }
         } catch {
             throw Problem(
                 error.code == .invalid ? .malformed : .conflict,
@@ -59,16 +60,17 @@ extension ControlPlane: ControlService {
         guard let entry = deviceRegistry[id] else {
             throw Problem(.notFound, "device \(id) is gone", remedy: "plug it in again")
         }
-        return Self.info(entry)
+        return info(entry)
     }
 
-    private static func info(_ entry: DeviceEntry) -> DeviceInfo {
+    private func info(_ entry: DeviceEntry) -> DeviceInfo {
         let record = entry.record
         let device = record.descriptors.device
         return DeviceInfo(
             id: record.id.rawValue,
             source: record.source,
             state: entry.state,
+            reason: entry.quarantine?.description,
             idVendor: hexadecimal4(device.idVendor),
             idProduct: hexadecimal4(device.idProduct),
             serial: record.serial,
@@ -76,8 +78,10 @@ extension ControlPlane: ControlService {
             product: record.product,
             speed: record.speed.rawValue,
             deviceClass: hexadecimal2(device.bDeviceClass),
-            interfaces: interfaces(record.descriptors),
-            attachment: entry.attachment?.info
+            interfaces: Self.interfaces(record.descriptors),
+            attachment: entry.attachment.map(info),
+            hold: entry.hold.flatMap { $0.isOver ? nil : $0.info },
+            waiting: deviceQueue.guests(for: record.id)
         )
     }
 
@@ -104,6 +108,12 @@ extension ControlPlane: ControlService {
         )
     }
 
+    private func info(_ attachment: Attachment) -> AttachmentInfo {
+        var info = attachment.info
+        info.busy = busyReasons(of: attachment).map(\.text)
+        return info
+    }
+
     // MARK: - Guests
 
     func guests() -> [GuestInfo] {
@@ -117,7 +127,7 @@ extension ControlPlane: ControlService {
     private func info(_ guest: GuestEntry) -> GuestInfo {
         let name = guest.definition.name
         return guest.info(
-            attachments: deviceRegistry.attachments(of: name),
+            attachments: deviceRegistry.attachments(of: name).map(info),
             channel: tree.channelStatus(of: name),
             export: exports.path(of: name)
         )
@@ -175,10 +185,12 @@ extension ControlPlane: ControlService {
 
     private func forgetListener(_ id: Int) { eventRing.forget(id) }
 
+    func noteRefusal(_ text: String) { emit(.accessDenied, detail: text) }
+
     // MARK: - Doctor
 
     func doctor() async -> [Finding] {
-        let own = sourceFindings() + refusalFindings() + busyFindings() + obstacleFindings()
+        let own = sourceFindings() + nodeFindings() + refusalFindings() + busyFindings() + obstacleFindings()
         let builds = VUSBControl.HostChecks(mount: facts.mount).moduleBuilds(await modules())
         return await own + guestFindings() + store.findings() + checks() + [builds]
     }

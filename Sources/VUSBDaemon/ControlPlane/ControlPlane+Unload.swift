@@ -42,6 +42,7 @@ extension ControlPlane {
                 throw error
             }
             await plane.finishUnload(of: name, waits: waits, operation: operation)
+            plane.offerFree(excluding: name)
             if cause == .idle { plane.demandAll(for: name) }
             return nil
         }

@@ -31,6 +31,17 @@ actor ControlPlane {
 
     var deviceRegistry = DeviceRegistry()
     var guestRegistry = GuestRegistry()
+    var claimTable = ClaimTable()
+    var deviceQueue = DeviceQueue()
+    /// Of vusb.yaml.
+    var focusTable: [FocusSet] = []
+    /// By port: how often devices have gone there.
+    var storms: [DeviceID: PlugStorm] = [:]
+    /// By the set's name: the operation that moves it.
+    var focusing: [String: Int] = [:]
+    /// By the set's name: what the last chord began.
+    var chordOperations: [String: Int] = [:]
+    var buses = BusTable()
     var operationLog = OperationLog()
     var eventRing = EventRing()
     var phase = Phase.running
@@ -60,6 +71,7 @@ actor ControlPlane {
     let store: any StateKeeper
     let pool: BufferPool
     let tools: ModuleTools
+    let healthLimits: HealthLimits
     let facts: Facts
     let logger: Logger
     let began = ContinuousClock.now
@@ -82,6 +94,7 @@ actor ControlPlane {
         self.store = store
         pool = surroundings.pool
         tools = surroundings.tools
+        healthLimits = surroundings.health
         facts = surroundings.facts
         logger = surroundings.logger
         checks = surroundings.checks
@@ -100,6 +113,7 @@ actor ControlPlane {
         var redirect: (any RedirectServing)?
         /// Nil where there are no character nodes.
         var nodes: (any NodeServing)?
+        var health = HealthLimits.off
         var checks: @Sendable () async -> [Finding] = { [] }
     }
 
@@ -110,7 +124,7 @@ actor ControlPlane {
         _ type: EventType, guest: String? = nil, device: DeviceID? = nil, path: String? = nil, detail: String? = nil,
         guestDetail: String? = nil
     ) {
-        let time = Date().timeIntervalSince1970
+        let time = wallClock()
         let event = eventRing.append { sequence in
             EventInfo(
                 sequence: sequence,
@@ -140,6 +154,9 @@ actor ControlPlane {
         logger.info("\(event.type)", metadata: metadata)
     }
 
+    /// Seconds since 1970.
+    func wallClock() -> Double { Date().timeIntervalSince1970 }
+
     // MARK: - What is shown and kept
 
     /// Shows the device under /vusb/devices as it is now.
@@ -150,6 +167,7 @@ actor ControlPlane {
 
     func setState(_ state: GuestEntry.State, of guest: String) {
         change(guest) { $0.state = state }
+        deviceQueue.tell(guest: guest)
         tree.setGuestState(guest, state.guestText)
         emit(.guestState, guest: guest, detail: state.text, guestDetail: state.guestText)
     }
@@ -165,7 +183,7 @@ actor ControlPlane {
     func persist() async {
         guard phase == .running else { return }
         revision += 1
-        await store.save(SavedState(guestRegistry), revision: revision)
+        await store.save(SavedState(guestRegistry, claimTable), revision: revision)
     }
 }
 

@@ -14,6 +14,8 @@ protocol DeviceEmulator: DeviceSource {
     func pullOut(_ id: DeviceID) throws(USBError)
     /// Types text on an emulated keyboard.
     func type(_ text: String, on id: DeviceID) throws(USBError)
+    /// Presses keys of one by their names.
+    func press(_ keys: [String], on id: DeviceID) throws(USBError)
 }
 
 extension EmulationSource: DeviceEmulator {

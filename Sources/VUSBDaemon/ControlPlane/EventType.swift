@@ -10,9 +10,22 @@ enum EventType: String, Sendable {
     case attached
     case attachFailed = "attach-failed"
     case detached
+    case switched
+    /// Somebody waits for a device that the guest has.
+    case deviceRequested = "device-requested"
+    /// Its URBs were held back while more important guests were served.
+    case preempted
     case detachRefused = "detach-refused"
     case guestAdded = "guest-added"
     case guestRemoved = "guest-removed"
+    /// It misbehaved, and isn't lent any more.
+    case deviceQuarantined = "device-quarantined"
+    case deviceTrusted = "device-trusted"
+    /// Nothing was heard of it for longer than it has promised; then that it's heard again.
+    case guestSilent = "guest-silent"
+    case guestHeard = "guest-heard"
+    case claimAdded = "claim-added"
+    case claimRemoved = "claim-removed"
     case guestState = "guest-state"
     /// Its monitor or process says so: resumed, stopped, off, panicked, reset.
     case guestLife = "guest-life"
@@ -21,15 +34,18 @@ enum EventType: String, Sendable {
     /// Something that vusbd brought into the guest couldn't be taken out.
     case guestLeftover = "guest-leftover"
     case operation
+    /// Somebody may not do what they have tried on the control socket.
+    case accessDenied = "access-denied"
 
     /// Whether the guest itself may read it in its `events` file: only what is about itself and names nothing of the
     /// host or of other guests.
     var isForGuest: Bool {
         switch self {
-        case .attached, .detached, .detachRefused, .guestState: true
-        case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .guestAdded, .guestRemoved,
-            .guestLife, .guestChannel, .guestLeftover,
-            .operation:
+        case .attached, .detached, .detachRefused, .deviceRequested, .preempted, .guestState: true
+        case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .switched, .guestAdded,
+            .guestRemoved, .deviceQuarantined, .deviceTrusted, .guestSilent, .guestHeard,
+            .claimAdded, .claimRemoved, .guestLife, .guestChannel, .guestLeftover,
+            .operation, .accessDenied:
             false
         }
     }

@@ -12,7 +12,10 @@ protocol GuestTree: Sendable {
     func addGuest(_ name: String, access: GuestAccess)
     func removeGuest(_ name: String)
     func setGuestState(_ name: String, _ state: String)
-    func setGuestPublished(_ name: String, _ published: Bool)
+    func setGuestPublished(_ name: String, _ isPublished: Bool, heartbeat: Bool)
+    func lastHeartbeat(of guest: String) -> ContinuousClock.Instant?
+    @discardableResult func tellNextBeat(of guest: String) -> Bool
+    func heartbeatEvents() -> AsyncStream<HeartbeatEvent>
     func appendEvent(to guest: String, line: String)
     func attach(_ attachment: Attachment)
     func detach(path: String, from guest: String)

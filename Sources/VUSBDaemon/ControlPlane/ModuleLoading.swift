@@ -44,6 +44,8 @@ struct GuestTimes: Sendable {
     var greeting = Duration.seconds(10)
     /// Without a transfer for so long, a device isn't being worked with.
     var rest = Duration.milliseconds(250)
+    /// After its last write a disk that wasn't flushed isn't being written to any more.
+    var flush = Duration.seconds(3)
     /// For a machine to let go of a device.
     var unplug = Duration.seconds(5)
     /// The same where it's taken away in any case.

@@ -9,6 +9,14 @@ protocol NodeServing: Sendable {
     /// What keeps this host from having such nodes, with the remedy; nil where nothing does.
     var obstacle: USBError? { get }
 
+    /// The major number of all of a guest's nodes; nil where none is left.
+    func major(of guest: String) throws(USBError) -> Int?
+    /// It's to have this one again.
+    /// - Returns: whether it has.
+    func restore(_ major: Int, of guest: String) -> Bool
+    /// It's no guest any more.
+    func forget(_ guest: String)
+
     /// A node that can be opened by its numbers.
     func serve(_ slot: GuestSlot, of guest: String, device: VirtualDevice) throws(USBError) -> any NodePort
 

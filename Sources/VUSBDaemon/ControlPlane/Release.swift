@@ -19,6 +19,22 @@ struct Release: Sendable {
     /// The guest has no device any more.
     static let idle = Release(deadline: .seconds(5), onDeadline: .refuse)
 
+    /// As asked for without more.
+    static let ordinary = Release(deadline: .seconds(defaultDeadline), onDeadline: .refuse)
+
+    /// It goes back to the guest that stands before this one, once this one doesn't use it.
+    static let patient = Release(deadline: .seconds(defaultDeadline), onDeadline: .wait)
+    /// It goes back in any case.
+    static let insistent = Release(deadline: .seconds(defaultDeadline), onDeadline: .cancel)
+
+    /// What nobody loses anything by.
+    static let atOnce = Release(deadline: .zero, onDeadline: .cancel)
+
+    /// One try of somebody who waits: as long as it lasts the guest may be held back.
+    static let attempt = Release(deadline: .seconds(1), onDeadline: .refuse)
+    /// Between two of them.
+    static let longestPause = Duration.seconds(30)
+
     init(deadline: Duration, onDeadline: ReleaseRequest.OnDeadline) {
         self.deadline = deadline
         self.onDeadline = onDeadline

@@ -52,6 +52,7 @@ package struct Daemon: Sendable {
     /// A result and no throw: the locks are released either way, after all else.
     private func runLocked() async -> Result<Void, any Error> {
         do {
+            let realTime = RealTimeStart(isWanted: settings.realtime, logger)
             let stateFile = StateFile(directory: settings.state)
             let saved = try stateFile.read(logger)
             try Directory.create(settings.images, mode: 0o700)
@@ -65,7 +66,7 @@ package struct Daemon: Sendable {
             let result: Result<Void, any Error>
             do {
                 try front.start()
-                result = await runMounted(tree: tree, front: front, saved: saved, stateFile)
+                result = await runMounted(tree: tree, front: front, saved: saved, stateFile, realTime)
             } catch {
                 result = .failure(error)
             }
@@ -77,7 +78,7 @@ package struct Daemon: Sendable {
     }
 
     private func runMounted(
-        tree: NodeTree, front: FileSystemFront, saved: SavedState, _ stateFile: StateFile
+        tree: NodeTree, front: FileSystemFront, saved: SavedState, _ stateFile: StateFile, _ realTime: RealTimeStart
     ) async -> Result<Void, any Error> {
         let emulation = EmulationSource()
         let connectors: [any VMMConnector] = [LocalConnector(logger: logger), QEMUConnector(logger: logger)]
@@ -94,7 +95,7 @@ package struct Daemon: Sendable {
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings(redirect, nodes, hasNodes: tree.characterNodes == .served)
+            surroundings: surroundings(redirect, nodes, hasNodes: tree.characterNodes == .served, realTime)
         )
         var sources: [any DeviceSource] = [emulation]
         if settings.host { sources.append(HostSource(logger: logger)) }
@@ -124,6 +125,7 @@ package struct Daemon: Sendable {
             await plane.listenToChannels()
             await plane.listenToRedirect()
             await plane.listenToNodes()
+            await plane.watch()
             for source in sources { await start(source, plane) }
             for specification in settings.emulate { _ = try await plane.plugIn(specification) }
             try await services(plane, front, saved).run()
@@ -151,10 +153,12 @@ package struct Daemon: Sendable {
             plane: plane,
             saved: saved,
             configured: settings.guests,
+            claims: settings.claims,
+            focus: settings.focus,
             listening: listening,
             ready: { self.ready($0) }
         )
-        let server = ControlServer(
+        var server = ControlServer(
             socketPath: settings.socket,
             mode: settings.socketMode,
             group: settings.socketGroup,
@@ -162,6 +166,7 @@ package struct Daemon: Sendable {
             logger: logger,
             onListening: { listening.open() }
         )
+        server.access = settings.access
         var quiet = logger
         quiet.logLevel = max(logger.logLevel, .warning)
         var configuration = ServiceGroupConfiguration(
@@ -189,7 +194,7 @@ package struct Daemon: Sendable {
     }
 
     private func surroundings(
-        _ redirect: RedirFront, _ nodes: CharDeviceFront, hasNodes: Bool
+        _ redirect: RedirFront, _ nodes: CharDeviceFront, hasNodes: Bool, _ realTime: RealTimeStart
     ) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
@@ -207,8 +212,9 @@ package struct Daemon: Sendable {
             exports: GuestExports(root: settings.exports, mount: mount),
             redirect: redirect,
             nodes: hasNodes ? nodes : nil,
+            health: settings.health,
             // The mount is this process's own: it must not ask itself.
-            checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() }
+            checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() + realTime.findings() }
         )
     }
 }

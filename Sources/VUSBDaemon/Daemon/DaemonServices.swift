@@ -10,6 +10,8 @@ struct GuestService: Service {
     let plane: ControlPlane
     let saved: SavedState
     let configured: [ConfiguredGuest]
+    let claims: [ClaimSpec]
+    let focus: [FocusSet]
     let listening: Gate
     let ready: @Sendable (DaemonStatus) -> Void
 
@@ -19,7 +21,7 @@ struct GuestService: Service {
             await listening.wait()
             // The gate lets go also where the control socket couldn't be had: nobody is ready then.
             guard !Task.isCancelled else { return }
-            await plane.restore(saved, configured: configured)
+            await plane.restore(saved, configured: configured, claims: claims, focus: focus)
             guard await plane.phase == .running else { return }
             ready(await plane.status())
         }

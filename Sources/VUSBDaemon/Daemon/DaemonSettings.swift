@@ -2,6 +2,7 @@
 
 internal import Foundation
 package import Logging
+internal import VUSBControl
 internal import VUSBCore
 internal import VUSBEmulation
 internal import VUSBVMM
@@ -21,10 +22,15 @@ package struct DaemonSettings: Sendable {
     package var host: Bool
     package var emulate: [String]
     package var readers: Int
+    package var realtime: Bool
     package var logLevel: Logger.Level
     /// Where builds of the USB module are looked for: those that were named, then the usual places.
     package var modules: [String]
     var guests: [ConfiguredGuest]
+    var claims: [ClaimSpec]
+    var focus: [FocusSet]
+    var health: HealthLimits
+    var access: [AccessRule]
 
     /// Reads the configuration and checks all, before anything is touched. The command line overrides.
     /// - Throws: `DaemonFailure` with everything that is wrong.
@@ -54,10 +60,15 @@ package struct DaemonSettings: Sendable {
         host = options.noHost ? false : configuration.host ?? true
         emulate = options.emulate.isEmpty ? configuration.emulate : options.emulate
         readers = options.readers ?? configuration.readers ?? 1
+        realtime = configuration.realtime
         logLevel = options.logLevel ?? configuration.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
         let named = options.modules.isEmpty ? configuration.modules : options.modules
         modules = named.map(Self.absolute) + ModuleStore.defaultDirectories
         guests = configuration.guests
+        claims = configuration.claims
+        focus = configuration.focus
+        health = configuration.health
+        access = configuration.access
     }
 
     /// Relative paths are the command line's only; the daemon stays where it was started.

@@ -7,13 +7,12 @@ internal import VUSBVMM
 
 /// A device that a guest holds.
 struct Attachment: Sendable {
-    /// As for usbfs: all its devices have this major number.
-    static let major = 189
-
     let record: DeviceRecord
     let guest: String
     let slot: GuestSlot
     let device: VirtualDevice
+    /// Its way to the bus.
+    let lane: BusLane
     /// How its guest was loaded.
     let mode: GuestMode
     /// Where the guest's machine gets it, in mode `redirect`.
@@ -42,7 +41,7 @@ struct Attachment: Sendable {
             path: path,
             busNumber: slot.busNumber,
             deviceNumber: slot.deviceNumber,
-            major: node?.number.major ?? Self.major,
+            major: node?.number.major ?? CharacterDeviceNumber.unservedMajor,
             minor: node?.number.minor ?? slot.minor,
             mode: mode.rawValue,
             state: redirect.map { $0.status.state.rawValue } ?? "attached",

@@ -11,14 +11,27 @@ struct DeviceEntry: Sendable {
         /// An operation opens it for a guest.
         case attaching(operation: Int, guest: String)
         case attached(Attachment)
-        /// It's taken from its guest: by an operation, or (nil) because it was unplugged.
+        /// It's taken from its guest: by an operation, or (nil) because it was unplugged or quarantined.
         case detaching(operation: Int?, Attachment)
+    }
+
+    struct Handover: Sendable {
+        var operation: Int
+        var guest: String
     }
 
     var record: DeviceRecord
     var holder = Holder.free
     /// It was unplugged while somebody used it: the entry goes as soon as that ends.
     var hasLeft = false
+    /// Who gets it in the very step in which its guest has given it back.
+    var next: Handover?
+    /// Taken by hand from a guest whose a claim says it is: it stays free until it's plugged in anew, or given by hand.
+    var isReleased = false
+    /// Ends with the attachment.
+    var hold: Hold?
+    /// It misbehaved: why no guest gets it.
+    var quarantine: Misbehaviour?
     /// The next device on the same port, which came before the entry could go.
     var successor: DeviceRecord?
 
@@ -51,7 +64,7 @@ struct DeviceEntry: Sendable {
 
     var state: DeviceInfo.State {
         switch holder {
-        case .free: .available
+        case .free: quarantine == nil ? .available : .quarantined
         case .attached: .attached
         case .attaching, .detaching: .changing
         }

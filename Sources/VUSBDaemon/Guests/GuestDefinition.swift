@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import VUSBControl
+internal import VUSBCore
 internal import VUSBFileSystem
 internal import VUSBVMM
 
@@ -17,6 +18,18 @@ struct GuestDefinition: Sendable {
     var devices: [DeviceSelector]
     /// Its devices get character nodes, in mode `files`.
     var hasNodes: Bool
+    /// 0 to 99; the greater comes first.
+    var priority: Int
+
+    /// Nil where it has none.
+    var limits: GuestLimits.Values?
+    /// How many devices it may have; nil where that isn't limited.
+    var deviceLimit: Int?
+
+    /// It promises to write to its `heartbeat` at least so often; nil where it promises nothing.
+    var heartbeat: Duration?
+
+    static let defaultPriority = 50
 
     var name: String { specification.name }
 
@@ -37,6 +50,10 @@ struct GuestDefinition: Sendable {
         )
         machine = try fields.machine(specification)
         hasNodes = specification.nodes ?? false
+        priority = try fields.priority(specification.priority)
+        limits = try fields.limits(specification)
+        deviceLimit = try fields.limit("max-devices", specification.maxDevices)
+        heartbeat = try fields.heartbeat(specification.heartbeatSeconds)
     }
 
     var fileModeText: String {

@@ -66,6 +66,8 @@ struct GuestEntry: Sendable {
     }
 
     var definition: GuestDefinition
+    /// Of all its devices together.
+    let limits: GuestLimits?
     let declaredBy: Declaration
     var state = State.unloaded
     /// What the load that failed last advised.
@@ -83,32 +85,32 @@ struct GuestEntry: Sendable {
     var isGone = false
     /// How its machine is, as its connector said last; nil while nothing is watched.
     var machine: VMMGuest.State?
+    /// Since when it's known that nothing was heard of it for longer than it has promised: it's loaded, and has nothing.
+    var silentSince: ContinuousClock.Instant?
+    var isSilent: Bool { silentSince != nil }
+    /// From when on its silence counts, where there is no beat after it.
+    var heartbeatSince = ContinuousClock.now
     /// What it worked with when its machine was paused, until it goes on.
     var pausedInUse: Set<DeviceID> = []
     /// It couldn't be asked anything during the unload that is under way.
     var silence: USBError?
     var numbers: GuestNumbers
+    /// Of its character nodes, once it has been loaded with them.
+    var nodeMajor: Int?
     /// It's to be loaded: what is restored after a restart.
     var keepsLoaded = false
     /// What it has or had since it was loaded: to come back at a replug or restart.
     var held: [Held] = []
-    /// Detached by hand although its declaration lists them: they stay away until they are plugged in anew.
+    /// Detached by hand although it's their heir: they stay away until they are plugged in anew.
     var released: [DeviceIdentity] = []
     /// Guests that were loaded earlier come first where two want the same device.
     var loadOrder = 0
 
     init(_ definition: GuestDefinition, declaredBy: Declaration, numbers: GuestNumbers = GuestNumbers()) {
         self.definition = definition
+        limits = definition.limits.map { GuestLimits($0) }
         self.declaredBy = declaredBy
         self.numbers = numbers
-    }
-
-    /// Whether the guest is to have the device while it's loaded. What its declaration no longer lists stays away,
-    /// unless it was attached by hand.
-    func wants(_ record: DeviceRecord) -> Bool {
-        if held.contains(where: { $0.byHand && $0.device.matches(record) }) { return true }
-        guard !released.contains(where: { $0.matches(record) }) else { return false }
-        return lists(record)
     }
 
     func lists(_ record: DeviceRecord) -> Bool { definition.devices.contains { $0.matches(record) } }
@@ -118,10 +120,8 @@ struct GuestEntry: Sendable {
         definition.devices.firstIndex { $0.matches(record) } ?? definition.devices.count
     }
 
-    /// Whether it had the device and is to have it again.
-    func misses(_ record: DeviceRecord) -> Bool {
-        held.contains { $0.device.matches(record) } && wants(record)
-    }
+    /// Whether it had the device.
+    func misses(_ record: DeviceRecord) -> Bool { held.contains { $0.device.matches(record) } }
 
     mutating func noteAttached(_ record: DeviceRecord, byHand: Bool) {
         let identity = DeviceIdentity(record)
@@ -131,10 +131,17 @@ struct GuestEntry: Sendable {
         released.removeAll { $0.matches(identity) }
     }
 
-    mutating func noteDetached(_ record: DeviceRecord) {
+    /// - Parameter isHeir: whether it would be given the device again by itself.
+    mutating func noteDetached(_ record: DeviceRecord, isHeir: Bool) {
         let identity = DeviceIdentity(record)
         held.removeAll { $0.device.matches(identity) }
-        if lists(record) { released.append(identity) }
+        if isHeir { released.append(identity) }
+    }
+
+    /// Another guest got it. When that has done with it, it may come back.
+    mutating func noteSwitched(_ record: DeviceRecord) {
+        let identity = DeviceIdentity(record)
+        held.removeAll { $0.device.matches(identity) }
     }
 
     mutating func noteUnloaded() {
@@ -176,7 +183,7 @@ struct GuestEntry: Sendable {
     var mayReturn: Bool { process == nil }
 
     /// - Parameter export: where its exporter is to look, if it has one.
-    func info(attachments: [Attachment], channel: HCDChannelStatus?, export: String) -> GuestInfo {
+    func info(attachments: [AttachmentInfo], channel: HCDChannelStatus?, export: String) -> GuestInfo {
         var reason: String?
         if case .failed(let why) = state { reason = why }
         return GuestInfo(
@@ -193,13 +200,16 @@ struct GuestEntry: Sendable {
             machine: shownMachine,
             state: state.info,
             reason: reason,
+            silent: isSilent,
             owner: Int(definition.access.uid),
             group: Int(definition.access.gid),
             fileMode: definition.fileModeText,
             nodes: definition.hasNodes,
+            nodeMajor: definition.hasNodes ? nodeMajor : nil,
+            priority: definition.priority,
             devices: definition.devices.map(\.description),
             declaredBy: declaredBy.rawValue,
-            attachments: attachments.map(\.info)
+            attachments: attachments
         )
     }
 

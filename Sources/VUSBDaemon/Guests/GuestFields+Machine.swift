@@ -36,6 +36,14 @@ extension GuestFields {
     /// The first field that doesn't go with the connector and mode, or that they need and that isn't there.
     func combination(_ guest: GuestSpec) -> (field: String, problem: Problem)? {
         if guest.nodes == true, let wrong = withoutNodes(guest) { return ("nodes", wrong) }
+        if guest.heartbeatSeconds != nil, !isOfPrograms(guest) {
+            return (
+                "heartbeat",
+                Problem(
+                    .malformed, "guest \(self.guest) has a heartbeat, which only programs with its files can keep up",
+                    remedy: "leave it out: a machine's life is known from its monitor and its module")
+            )
+        }
         guard guest.connector == "qemu" else { return foreign(guest) }
         if guest.qmp == nil { return ("qmp", missing("qmp", of: "connector qemu")) }
         guard guest.mode == "module" else { return nil }
@@ -43,9 +51,14 @@ extension GuestFields {
         return field.map { ($0, missing($0, of: "mode module")) }
     }
 
+    /// Whether those who have its devices are programs on this host, with the guest's files.
+    private func isOfPrograms(_ guest: GuestSpec) -> Bool {
+        guest.connector != "qemu" && ["files", "auto", nil].contains(guest.mode)
+    }
+
     /// Nodes are this kernel's: another kernel's programs can't open them, and its own drivers need none.
     private func withoutNodes(_ guest: GuestSpec) -> Problem? {
-        guard guest.connector == "qemu" || !["files", "auto", nil].contains(guest.mode) else { return nil }
+        guard !isOfPrograms(guest) else { return nil }
         return Problem(
             .malformed, "guest \(self.guest) has nodes, which only programs on this host's kernel can open",
             remedy: "leave them out, or declare it with connector local and mode files")

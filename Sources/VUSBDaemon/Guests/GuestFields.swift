@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import VUSBControl
+internal import VUSBCore
 internal import VUSBVMM
 
 /// Checks the fields of one guest's declaration.
@@ -54,6 +55,38 @@ struct GuestFields {
             throw malformed("fileMode", text, "permission bits in octal, such as 0660")
         }
         return mode
+    }
+
+    func priority(_ number: Int?) throws(Problem) -> Int {
+        guard let number else { return GuestDefinition.defaultPriority }
+        guard Rules.priorities.contains(number) else {
+            throw malformed("priority", "\(number)", "a number from 0 to 99")
+        }
+        return number
+    }
+
+    func limit(_ field: String, _ number: Int?) throws(Problem) -> Int? {
+        guard let number else { return nil }
+        guard Rules.limits.contains(number) else {
+            throw malformed(field, "\(number)", "a number from 1 to \(Rules.limits.upperBound)")
+        }
+        return number
+    }
+
+    func heartbeat(_ seconds: Double?) throws(Problem) -> Duration? {
+        guard let seconds else { return nil }
+        guard Rules.heartbeats.contains(seconds) else {
+            throw malformed("heartbeat", "\(seconds)", "1 to \(Int(Rules.heartbeats.upperBound)) seconds")
+        }
+        return .seconds(seconds)
+    }
+
+    func limits(_ specification: GuestSpec) throws(Problem) -> GuestLimits.Values? {
+        let values = GuestLimits.Values(
+            bytesPerSecond: try limit("max-bytes-per-second", specification.maxBytesPerSecond),
+            urbsInFlight: try limit("max-urbs", specification.maxURBs),
+            bytesInFlight: try limit("max-bytes-in-flight", specification.maxBytesInFlight))
+        return values == GuestLimits.Values() ? nil : values
     }
 
     func devices(_ texts: [String]) throws(Problem) -> [DeviceSelector] {

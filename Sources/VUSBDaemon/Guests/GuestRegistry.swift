@@ -60,30 +60,11 @@ struct GuestRegistry: Sendable {
         return loads
     }
 
-    /// The loaded guest that is to have the device: one that had it before comes before one whose declaration only
-    /// lists it, and of those the one loaded first. Nil as well where a guest that had it is yet to be loaded again.
-    func taker(of record: DeviceRecord) -> String? {
-        let takers = entries.values.filter { ($0.state == .loaded || $0.keepsLoaded) && $0.wants(record) }
-        let first = takers.min { left, right in
-            let leftMisses = left.misses(record)
-            return leftMisses == right.misses(record) ? left.loadOrder < right.loadOrder : leftMisses
-        }
-        return first?.state == .loaded ? first?.definition.name : nil
-    }
-
-    /// The guest that is loaded by being given the device: of those with the policy `on-demand` that list it the first
-    /// by name. Nil where another guest has, or is to have, the better claim.
-    func demander(of record: DeviceRecord) -> String? {
-        guard !entries.values.contains(where: { ($0.state == .loaded || $0.keepsLoaded) && $0.wants(record) }) else {
-            return nil
-        }
-        return sorted.first { $0.isLoadedOnDemand && $0.lists(record) }?.definition.name
-    }
-
-    /// Whether a guest that is yet to be loaded again had the device.
-    func isPromised(_ record: DeviceRecord, besides name: String) -> Bool {
-        entries.values.contains { entry in
-            entry.definition.name != name && entry.keepsLoaded && entry.state != .loaded && entry.misses(record)
+    /// A device is another guest's now: what it was to these is over. Given by hand, it's nobody's to be kept away from.
+    mutating func forgetOthers(of record: DeviceRecord, besides guest: String, byHand: Bool) {
+        for name in entries.keys where name != guest {
+            entries[name]?.noteSwitched(record)
+            if byHand { entries[name]?.released.removeAll { $0.matches(record) } }
         }
     }
 

@@ -31,17 +31,29 @@ struct SavedState: Codable, Sendable, Equatable {
         var port: Int?
     }
 
+    /// Of a guest's character nodes: containers' rules name it.
+    struct Major: Codable, Sendable, Equatable {
+        var guest: String
+        var major: Int
+    }
+
     var guests: [GuestSpec] = []
     /// In the order in which they were loaded.
     var loaded: [Loaded] = []
     var numbers: [Number] = []
     /// Absent in files that were written before there were any.
     var modules: [Modules]?
+    /// Added by control, in their order; absent as the modules.
+    var claims: [ClaimSpec]?
+    /// Absent as the modules.
+    var majors: [Major]?
 
     init() {}
 
-    init(_ registry: GuestRegistry) {
+    init(_ registry: GuestRegistry, _ table: ClaimTable = ClaimTable()) {
         let entries = registry.sorted
+        let added = table.claims.filter { $0.declaredBy == .control }.map(\.specification)
+        claims = added.isEmpty ? nil : added
         guests = entries.filter { $0.declaredBy == .control }.map(\.definition.specification)
         loaded = entries.filter(\.keepsLoaded).sorted { $0.loadOrder < $1.loadOrder }.map { entry in
             Loaded(
@@ -56,6 +68,10 @@ struct SavedState: Codable, Sendable, Equatable {
             entry.modules.map { Modules(guest: entry.definition.name, loaded: $0) }
         }
         modules = brought.isEmpty ? nil : brought
+        let majors = entries.compactMap { entry in
+            entry.nodeMajor.map { Major(guest: entry.definition.name, major: $0) }
+        }
+        self.majors = majors.isEmpty ? nil : majors
         numbers = entries.flatMap { entry in
             entry.numbers.memories.map { memory in
                 Number(

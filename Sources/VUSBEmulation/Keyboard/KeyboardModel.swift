@@ -66,6 +66,29 @@ package struct KeyboardModel: DeviceModel {
             reports.append(Report(modifiers: stroke.isShifted ? Self.leftShift : 0, usage: stroke.usage))
             reports.append(Self.released)
         }
+        try enqueue(reports, &effects)
+    }
+
+    /// Presses and releases keys by their names: those of `KeyName`, or the character that one types.
+    /// - Throws: `invalid` for a name that no key has, `busy` as `type` does.
+    package mutating func press(_ keys: [String], effects: inout Effects) throws(USBError) {
+        var reports: [Report] = []
+        for key in keys {
+            let typed = key.count == 1 ? key.first.flatMap(KeyboardLayout.stroke) : nil
+            guard let usage = KeyName.usage(key.lowercased()) ?? typed?.usage else {
+                throw USBError(
+                    .invalid, "no key is called '\(key)'",
+                    remedy: "there are \(KeyName.all.joined(separator: ", ")), and each character by itself")
+            }
+            // A modifier is a bit, no key of the report's array.
+            let modifier: UInt8? = (0xe0...0xe7).contains(usage) ? 1 << (usage - 0xe0) : nil
+            reports.append(Report(modifiers: modifier ?? 0, usage: modifier == nil ? usage : 0))
+            reports.append(Self.released)
+        }
+        try enqueue(reports, &effects)
+    }
+
+    private mutating func enqueue(_ reports: [Report], _ effects: inout Effects) throws(USBError) {
         guard queue.count - next + reports.count <= Self.queueLimit else {
             throw USBError(
                 .busy,

@@ -16,12 +16,13 @@ struct Devices: AsyncParsableCommand {
     }
 
     private static func text(_ devices: [DeviceInfo]) -> String {
-        var table = Table("DEVICE", "VID:PID", "SERIAL", "SPEED", "STATE", "GUEST", "PATH", "NAME")
+        var table = Table("DEVICE", "VID:PID", "SERIAL", "SPEED", "STATE", "GUEST", "PATH", "WAITING", "NAME")
         for device in devices {
             let name = [device.manufacturer, device.product].compactMap { $0 }.joined(separator: " ")
             table.add(
                 device.id, "\(device.idVendor):\(device.idProduct)", device.serial, device.speed,
-                device.state.rawValue, device.attachment?.guest, device.attachment?.path, name)
+                device.state.rawValue, device.attachment?.guest, device.attachment?.path,
+                device.waiting.joined(separator: " "), name)
         }
         let reasons = devices.compactMap { device in
             device.reason.map { Output.harmless("\(device.id): \($0)") }

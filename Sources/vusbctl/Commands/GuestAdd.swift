@@ -70,6 +70,28 @@ struct GuestAdd: AsyncParsableCommand {
             """)
     var nodes = false
 
+    @Option(help: "0 to 99: the greater comes first, for a device and on a bus. Default: 50.")
+    var priority: Int?
+
+    @Option(help: "How much all its devices may move together; what goes beyond waits.")
+    var maxBytesPerSecond: Int?
+
+    @Option(name: .customLong("max-urbs"), help: "How many of its transfers may be in flight.")
+    var maxURBs: Int?
+
+    @Option(help: "How many bytes of its transfers may be in flight.")
+    var maxBytesInFlight: Int?
+
+    @Option(help: "How many devices it may have.")
+    var maxDevices: Int?
+
+    @Option(
+        help: """
+            It writes to its heartbeat file at least so often, such as 5s; a guest that is silent for longer loses its devices. \
+            Mode files only.
+            """)
+    var heartbeat: Seconds?
+
     @Option(
         name: .customLong("device"),
         help: "A device that it's to have when it's loaded. Can be given more than once.")
@@ -79,7 +101,10 @@ struct GuestAdd: AsyncParsableCommand {
         let specification = GuestSpec(
             name: name, connector: connector, mode: mode, qmp: qmp.map(Self.absolute), agent: agent.map(Self.absolute),
             share: share, policy: policy, owner: owner, group: group, fileMode: fileMode,
-            nodes: nodes ? true : nil, devices: devices.isEmpty ? nil : devices)
+            nodes: nodes ? true : nil, priority: priority, maxBytesPerSecond: maxBytesPerSecond, maxURBs: maxURBs,
+            maxBytesInFlight: maxBytesInFlight,
+            maxDevices: maxDevices, heartbeatSeconds: heartbeat?.value,
+            devices: devices.isEmpty ? nil : devices)
         try await common.run { client in
             let guest = try await client.addGuest(specification)
             if common.json { return try Output.json(guest) }

@@ -10,7 +10,7 @@ struct Run: AsyncParsableCommand {
         discussion: """
             The program has a view of its own of /dev/bus/usb and /sys/bus/usb, in which the guest's devices are. The guest \
             must have been declared with --nodes. If it isn't loaded, it's loaded as this program, and unloaded when that \
-            ends. Needs root. The exit code is the program's.
+            ends, whoever else is shown it then. Needs root. The exit code is the program's.
 
             Example: vusbctl run --guest web1 -- lsusb -t
             """)
@@ -23,7 +23,7 @@ struct Run: AsyncParsableCommand {
     @Flag(
         help: """
             Give the program a network of its own, in which it's told of devices that come and go. It has no other \
-            network then.
+            network then. Without this it hears what comes and goes on the host.
             """)
     var hotplug = false
 
@@ -52,19 +52,31 @@ struct Run: AsyncParsableCommand {
                     .conflict, "guest \(guest) has no character nodes",
                     remedy: "declare it anew: vusbctl guest rm \(guest), vusbctl guest add \(guest) --nodes")
             }
-            if info.state != .loaded {
-                let operation = try await client.load(guest, LoadRequest(process: Int(getpid())))
-                try await Following(client: client, options: common).finish(operation)
-            }
+            // One that is loaded for another process keeps that: `load` says so.
+            if info.state != .loaded || hotplug { try await load(client) }
             view = ProgramView(directory: "\(status.mount)/guests/\(guest)")
         }
         // Only comes back where it can't be run.
         if let view { throw view.run(command) }
     }
 
+    /// As this process. Where somebody else loads it just now, that is waited for.
+    private func load(_ client: ControlClient) async throws {
+        let following = Following(client: client, options: common)
+        if let other = try await client.operations().first(where: { $0.isLoading(guest) }) {
+            try await following.finish(other)
+            guard hotplug else { return }
+        }
+        try await following.finish(client.load(guest, LoadRequest(process: Int(getpid()))))
+    }
+
     /// As this program was called, and already inside.
     private var arguments: [String] {
         ["run", "--guest", guest, "--is-inside", "--socket", common.socketPath] + (common.json ? ["--json"] : [])
-            + ["--"] + command
+            + (hotplug ? ["--hotplug"] : []) + ["--"] + command
     }
+}
+
+extension OperationInfo {
+    fileprivate func isLoading(_ name: String) -> Bool { kind == "load" && guest == name && state == .running }
 }

@@ -13,11 +13,19 @@ struct TypeText: AsyncParsableCommand {
     var device: String
 
     @Argument(help: "Printable ASCII, tab and newline.")
-    var text: String
+    var text: String?
+
+    @Option(help: "Keys by their names, such as scrolllock,scrolllock,2; pressed behind the text.")
+    var keys: String?
+
+    func validate() throws {
+        if text == nil, keys == nil { throw ValidationError("there is nothing to type: give TEXT or --keys") }
+    }
 
     func run() async throws {
+        let keys = keys?.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         try await common.run { client in
-            try await client.type(TypeRequest(text: text), on: device)
+            try await client.type(TypeRequest(text: text, keys: keys), on: device)
             if common.json { try Output.json(Nothing()) }
         }
     }

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # gadget.sh: USB devices made by the guest's own kernel: configfs gadgets on dummy_hcd. Read by cases that need them.
 
-# gadget_controllers N: N high-speed ports, each with its own controller dummy_udc.0 …
+# gadget_controllers N [super]: N ports, each with its own controller dummy_udc.0 …, high-speed unless said otherwise.
 gadget_controllers() {
     modprobe libcomposite
-    modprobe dummy_hcd is_high_speed=1 is_super_speed=0 "num=$1"
+    case ${2:-} in
+        super) modprobe dummy_hcd is_high_speed=1 is_super_speed=1 "num=$1" ;;
+        *) modprobe dummy_hcd is_high_speed=1 is_super_speed=0 "num=$1" ;;
+    esac
     mount -t configfs configfs /sys/kernel/config
 }
 
-# gadget_create NAME VID PID SERIAL: a gadget with one configuration and nothing in it.
+# gadget_create NAME VID PID SERIAL [MAX-SPEED]: a gadget with one configuration and nothing in it, high-speed unless
+# said otherwise.
 gadget_create() {
     gadget=/sys/kernel/config/usb_gadget/$1
     mkdir "$gadget" || fail "no gadget $1"
     echo "0x$2" >"$gadget/idVendor"
     echo "0x$3" >"$gadget/idProduct"
     echo 0x0200 >"$gadget/bcdUSB"
-    echo high-speed >"$gadget/max_speed"
+    echo "${5:-high-speed}" >"$gadget/max_speed"
     mkdir "$gadget/strings/0x409" "$gadget/configs/c.1"
     echo "$4" >"$gadget/strings/0x409/serialnumber"
     echo "vusb tests" >"$gadget/strings/0x409/manufacturer"

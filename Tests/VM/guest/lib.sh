@@ -164,7 +164,7 @@ had_event() {
 
 # knows_device ID [STATE]: whether vusbd lists it (in that state).
 knows_device() {
-    vusbctl devices --json | jq -e --arg id "$1" --arg state "${2:-}" \
+    api devices | jq -e --arg id "$1" --arg state "${2:-}" \
         'map(select(.id == $id and ($state == "" or .state == $state))) | length == 1'
 }
 
@@ -173,7 +173,7 @@ wait_known() { eventually 30 knows_device "$@"; }
 
 # attachment GUEST DEVICE: the directory of the device in the guest's tree.
 attachment() {
-    attachment_path=$(vusbctl guests --json | jq -r --arg guest "$1" --arg device "$2" \
+    attachment_path=$(api guests | jq -r --arg guest "$1" --arg device "$2" \
         '.[] | select(.name == $guest) | .attachments[] | select(.device == $device) | .path')
     [ -n "$attachment_path" ] || return 1
     echo "/vusb/guests/$1/devices/$attachment_path"
@@ -191,7 +191,16 @@ lend() {
     attachment "$2" "$1" || fail "$1 is attached but not listed at $2"
 }
 
-idle() { vusbctl status --json | jq -e '.urbsInFlight == 0'; }
+idle() { api status | jq -e '.urbsInFlight == 0'; }
+
+# in_flight DEVICE LEAST: so many transfers of it.
+in_flight() {
+    api guests | jq -e --arg device "$1" --argjson least "$2" \
+        '.[].attachments[] | select(.device == $device) | .urbsInFlight >= $least'
+}
+
+# without_numbers: lsusb's and usbhid-dump's words, without the numbers of bus and device.
+without_numbers() { sed 's/^Bus [0-9]* Device [0-9]*/Bus Device/; s/^[0-9]*:[0-9]*:\([0-9]*:[A-Z]*\).*/\1/'; }
 
 # ---- a guest of a vusbd elsewhere
 

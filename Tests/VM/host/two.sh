@@ -39,3 +39,26 @@ step_said() {
     shift
     eventually "$seconds" grep -qaE "$*" "$work/second.log" && grep -aE "$*" "$work/second.log" | tail -n 1 | tr -d '\r'
 }
+
+# second_machine: the same case in a second machine, where vusbd is on the host: its guest vm2, of which it has the monitor
+# alone.
+second_machine() {
+    ctl guest add vm2 --connector qemu --qmp "$work/qmp-vm2" || return
+    : >"$work/second.log"
+    background qemu-system-x86_64 -machine q35,accel=tcg,i8042=off -cpu "${VUSB_CPU:-max}" -smp 1 -m 512 -nodefaults \
+        -no-user-config -display none -no-reboot -kernel "$image/$kernel/vmlinuz" \
+        -initrd "$image/$kernel/initrd-guest.img" -append "console=ttyS0 loglevel=4 panic=-1 no_timer_check preempt=full \
+rdinit=/init vusb.case=$name vusb.limit=$time_limit vusb.factor=$time_factor vusb.role=second" \
+        -chardev "file,id=console,path=$work/second.log,append=on" -serial chardev:console \
+        -qmp "unix:$work/qmp-vm2,server=on,wait=off" -device virtio-serial-pci -chardev null,id=sync \
+        -device virtserialport,chardev=sync,name=vusb.sync -device qemu-xhci,id=xhci >>"$work/second-qemu.log" 2>&1
+    second_pid=${helpers[-1]}
+    eventually 20 test -S "$work/qmp-vm2"
+}
+
+# written DEVICE BYTES: whether its guest has sent so many.
+has_written() {
+    ctl guests --json | jq -e --arg device "$1" --argjson bytes "$2" \
+        '.[].attachments[] | select(.device == $device) | .bytesOut >= $bytes'
+}
+step_written() { eventually 30 has_written "$1" "$2"; }

@@ -14,8 +14,34 @@ import VUSBVMM
 /// Keeps the last state in memory.
 final class MemoryStore: StateKeeper {
     private let last = Mutex(SavedState())
+    /// Saves that take until `letSave`, and who waits in them.
+    private let held = Mutex<[CheckedContinuation<Void, Never>]?>(nil)
+    /// Tells of each save that is held back.
+    let heldSaves = Inbox<Void>()
     var state: SavedState { last.withLock { $0 } }
-    func save(_ state: SavedState, revision: UInt64) async { last.withLock { $0 = state } }
+
+    func save(_ state: SavedState, revision: UInt64) async {
+        last.withLock { $0 = state }
+        guard held.withLock({ $0 != nil }) else { return }
+        await withCheckedContinuation { continuation in
+            let isHeld = held.withLock { held in
+                held?.append(continuation)
+                return held != nil
+            }
+            if isHeld { heldSaves.append(()) } else { continuation.resume() }
+        }
+    }
+
+    func holdSaves() { held.withLock { $0 = [] } }
+
+    func letSave() {
+        let waiters = held.withLock { held in
+            defer { held = nil }
+            return held ?? []
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+
     func findings() async -> [Finding] { [] }
 }
 
@@ -53,7 +79,7 @@ struct Bench: Sendable {
 
     init(
         store: MemoryStore = MemoryStore(), source: TestSource = TestSource(), machines: [TestMachine] = [],
-        times: GuestTimes = Bench.times
+        times: GuestTimes = Bench.times, health: HealthLimits = .off
     ) async throws {
         self.store = store
         self.source = source
@@ -79,7 +105,8 @@ struct Bench: Sendable {
                 },
                 exports: exports,
                 redirect: redirect,
-                nodes: nodes
+                nodes: nodes,
+                health: health
             )
         )
         connect(machines)
@@ -88,6 +115,7 @@ struct Bench: Sendable {
         await plane.listenToChannels()
         await plane.listenToRedirect()
         await plane.listenToNodes()
+        await plane.watch()
         try await plane.start(source)
     }
 
@@ -145,13 +173,13 @@ struct Bench: Sendable {
     }
 
     /// Submits a read that stays in flight.
-    func read(_ path: String, of guest: String = "web1") throws {
+    func read(_ path: String, of guest: String = "web1", bytes: Int = 512) throws {
         let attachment = try #require(tree.guests[guest]?.attachments[path])
         attachment.device.submit(
             URB(
                 endpoint: EndpointAddress(rawValue: 0x81),
-                buffer: pool.take(512),
-                requestedLength: 512,
+                buffer: pool.take(bytes),
+                requestedLength: bytes,
                 handler: handler,
                 context: 0
             )

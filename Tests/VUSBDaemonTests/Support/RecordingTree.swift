@@ -29,14 +29,18 @@ final class RecordingTree: GuestTree {
         var mistakes: [String] = []
         var channels: [String: HCDChannelStatus] = [:]
         var answers: [String: Answer] = [:]
+        var openFiles: [String: Int] = [:]
         var quiet: [String: Set<String>] = [:]
         var journal: [String] = []
         var onChannel: @Sendable (String) -> Void = { _ in }
+        var beats: [String: ContinuousClock.Instant] = [:]
+        var awaitedBeats: Set<String> = []
     }
 
     private let state = Mutex(State())
     private let stream: AsyncStream<HCDChannelEvent>
     private let events: AsyncStream<HCDChannelEvent>.Continuation
+    private let beats = AsyncStream.makeStream(of: HeartbeatEvent.self)
 
     init() { (stream, events) = AsyncStream.makeStream(of: HCDChannelEvent.self) }
 
@@ -67,13 +71,33 @@ final class RecordingTree: GuestTree {
 
     func setGuestState(_ name: String, _ text: String) { state.withLock { $0.guests[name]?.state = text } }
 
-    func setGuestPublished(_ name: String, _ published: Bool) {
+    func setGuestPublished(_ name: String, _ published: Bool, heartbeat: Bool) {
         state.withLock { state in
+            state.beats[name] = nil
             if !published, state.guests[name]?.attachments.isEmpty == false {
                 state.mistakes.append("\(name) unpublished with devices")
             }
             state.guests[name]?.isPublished = published
         }
+    }
+
+    // MARK: - Heartbeats
+
+    func lastHeartbeat(of guest: String) -> ContinuousClock.Instant? { state.withLock { $0.beats[guest] } }
+
+    @discardableResult func tellNextBeat(of guest: String) -> Bool {
+        state.withLock { $0.awaitedBeats.insert(guest).inserted }
+    }
+
+    func heartbeatEvents() -> AsyncStream<HeartbeatEvent> { beats.stream }
+
+    /// The guest writes to its `heartbeat`.
+    func beat(_ guest: String, at instant: ContinuousClock.Instant = .now, isTold: Bool = true) {
+        let isAwaited = state.withLock { state in
+            state.beats[guest] = instant
+            return state.awaitedBeats.remove(guest) != nil
+        }
+        if isAwaited, isTold { beats.continuation.yield(HeartbeatEvent(guest: guest, instant: instant)) }
     }
 
     func appendEvent(to guest: String, line: String) { state.withLock { $0.guests[guest]?.lines.append(line) } }
@@ -96,7 +120,13 @@ final class RecordingTree: GuestTree {
         }
     }
 
-    func openHandles(path: String, of guest: String) -> Int { 1 }
+    func openHandles(path: String, of guest: String) -> Int { state.withLock { $0.openFiles[guest + " " + path] ?? 0 } }
+
+    /// Programs have so many of an attachment's endpoint files open.
+    func setOpenFiles(_ count: Int, _ path: String, of guest: String) {
+        state.withLock { $0.openFiles[guest + " " + path] = count }
+    }
+
     func arrival(path: String, of guest: String) -> [Uevent] { uevents(.add, path, guest) }
     func departure(path: String, of guest: String) -> [Uevent] { uevents(.remove, path, guest) }
 

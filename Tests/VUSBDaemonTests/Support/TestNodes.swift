@@ -13,6 +13,7 @@ final class TestNodes: NodeServing {
         var obstacle: USBError?
         var openError: USBError?
         var told: [String] = []
+        var majors: [String: Int] = [:]
     }
 
     private let state = Mutex(State())
@@ -32,6 +33,13 @@ final class TestNodes: NodeServing {
     func lose(_ path: String, of guest: String) {
         continuation.yield(CharDeviceEvent(guest: guest, path: path, kind: .lost))
     }
+
+    func major(of guest: String) throws(USBError) -> Int? { state.withLock { $0.majors[guest, default: 240] } }
+    func restore(_ major: Int, of guest: String) -> Bool {
+        state.withLock { $0.majors[guest] = major }
+        return true
+    }
+    func forget(_ guest: String) { state.withLock { $0.majors[guest] = nil } }
 
     func serve(_ slot: GuestSlot, of guest: String, device: VirtualDevice) throws(USBError) -> any NodePort {
         if let error = state.withLock({ $0.openError }) { throw error }

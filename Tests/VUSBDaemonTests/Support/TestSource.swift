@@ -6,18 +6,25 @@ import VUSBTestSupport
 
 @testable import VUSBDaemon
 
-/// A source whose devices come and go by hand. A specification is `ID VID:PID [SERIAL]`.
+/// A source whose devices come and go by hand. A specification is `ID VID:PID [SERIAL]`; with the product ID a4ac it's a
+/// keyboard.
 final class TestSource: DeviceEmulator {
     private struct State {
         var records: [DeviceID: DeviceRecord] = [:]
         var open: [DeviceID: TestBackend] = [:]
         var closed: [TestBackend] = []
         var failures: [DeviceID: USBError] = [:]
+        /// Fail once, and not again.
+        var singleFailures: [DeviceID: USBError] = [:]
         var heldOpens: Set<DeviceID> = []
         var waiting: [DeviceID: CheckedContinuation<Void, Never>] = [:]
         var resetErrors: [DeviceID: USBError] = [:]
         var ignoresCancel = false
         var doubleOpens = 0
+
+        mutating func takeFailure(of id: DeviceID) -> USBError? {
+            singleFailures.removeValue(forKey: id) ?? failures[id]
+        }
     }
 
     let name = "test"
@@ -32,7 +39,7 @@ final class TestSource: DeviceEmulator {
     func start() throws(USBError) -> AsyncStream<DeviceEvent> { stream }
     func stop() async { events.finish() }
 
-    func open(_ record: DeviceRecord) async throws(USBError) -> OpenedDevice {
+    func open(_ record: DeviceRecord, isForced: Bool) async throws(USBError) -> OpenedDevice {
         let id = record.id
         if state.withLock({ $0.heldOpens.contains(id) }) {
             await withCheckedContinuation { continuation in
@@ -40,7 +47,7 @@ final class TestSource: DeviceEmulator {
                 heldOpens.append(id)
             }
         }
-        if let failure = state.withLock({ $0.failures[id] }) { throw failure }
+        if let failure = state.withLock({ $0.takeFailure(of: id) }) { throw failure }
         guard state.withLock({ $0.records[id] != nil }) else { throw USBError(.gone, "\(id) is gone") }
         let (resetError, ignoresCancel) = state.withLock { ($0.resetErrors[id], $0.ignoresCancel) }
         let backend = TestBackend(ignoresCancel: ignoresCancel, resetError: resetError) { [weak self] in
@@ -84,8 +91,13 @@ final class TestSource: DeviceEmulator {
         throw USBError(.unsupported, "\(id) is no keyboard")
     }
 
+    func press(_ keys: [String], on id: DeviceID) throws(USBError) {
+        throw USBError(.unsupported, "\(id) is no keyboard")
+    }
+
     func refuse(_ id: DeviceID, reason: String) { events.yield(.refused(id, reason: reason)) }
     func fail(_ id: DeviceID, with error: USBError?) { state.withLock { $0.failures[id] = error } }
+    func failOnce(_ id: DeviceID, with error: USBError) { state.withLock { $0.singleFailures[id] = error } }
     func failReset(_ id: DeviceID, with error: USBError) { state.withLock { $0.resetErrors[id] = error } }
     func ignoreCancels() { state.withLock { $0.ignoresCancel = true } }
     func holdOpen(_ id: DeviceID) { state.withLock { _ = $0.heldOpens.insert(id) } }
@@ -111,7 +123,9 @@ final class TestSource: DeviceEmulator {
                 DescriptorBytes.endpoint(0x02),
             ])
         // The bytes are constant but for the two numbers.
-        guard let descriptors = try? Descriptors(parsing: bytes) else { fatalError("wrong bytes") }
+        guard let descriptors = try? Descriptors(parsing: product == 0xa4ac ? SampleDevice.keyboardBytes : bytes) else {
+            fatalError("wrong bytes")
+        }
         return DeviceRecord(id: DeviceID(id), source: "test", speed: .high, descriptors: descriptors, serial: serial)
     }
 }

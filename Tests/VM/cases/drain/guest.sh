@@ -6,12 +6,15 @@ keyboard=$(wait_device 0627 0001) || exit 1
 start_vusbd
 wait_known "$keyboard" available
 make_guest web1
+# It's the console's.
+vusbctl claim add keyboard --match "port=$keyboard" --guest web1 --force >/dev/null || fail "claim add"
+wait_known "$keyboard" attached
 
 # Leaves a reader blocked: its pid in `reader`, what it read in /tmp/reports, its error in /tmp/reader-error.
 block_reader() {
     urb read "$tree/ep/81" 8 >/tmp/reports 2>/tmp/reader-error &
     reader=$!
-    eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
+    eventually 10 sh -c 'api status | jq -e ".urbsInFlight == 1"'
 }
 # must_exit STATUS COMMAND…
 must_exit() {
@@ -26,7 +29,7 @@ reader_ended() {
 }
 
 note "refused at the deadline"
-tree=$(lend "$keyboard" web1) || exit 1
+tree=$(attachment web1 "$keyboard") || exit 1
 block_reader
 must_exit 4 vusbctl detach "$keyboard" --deadline 500ms
 must_exit 4 vusbctl unload web1 --deadline 500ms

@@ -35,7 +35,7 @@ plug_liar() {
     liar_pid=$!
     liar_id=$(wait_device 1209 0666) || exit 1
     wait_known "$liar_id" refused
-    lie_reason=$(vusbctl devices --json | jq -r --arg id "$liar_id" '.[] | select(.id == $id) | .reason')
+    lie_reason=$(api devices | jq -r --arg id "$liar_id" '.[] | select(.id == $id) | .reason')
     echo "$lie_reason" | grep -qw "$2" || fail "$1: the reason doesn't name offset $2: $lie_reason"
     eventually 5 had_event device-refused device "$liar_id"
     lie_time=$(refusal_time "$liar_id")
@@ -53,7 +53,7 @@ is_unknown() { ! knows_device "$1"; }
 keyboard_works() {
     urb read "$tree/ep/81" 8 2 >/tmp/reports &
     works_reader=$!
-    eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight >= 1"'
+    eventually 10 sh -c 'api status | jq -e ".urbsInFlight >= 1"'
     host type a
     ending $works_reader || fail "$1: the keyboard is affected"
     equal "the keyboard's reports" "$(hexdump -v -e '8/1 "%02x" " "' /tmp/reports)" "0000040000000000 0000000000000000 "

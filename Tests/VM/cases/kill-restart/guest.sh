@@ -18,7 +18,7 @@ for round in 1 2 3; do
     note "round $round"
     urb read "$keyboard_tree/ep/81" 8 >/dev/null 2>/tmp/reader-error &
     reader=$!
-    eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
+    eventually 10 sh -c 'api status | jq -e ".urbsInFlight == 1"'
     kill_vusbd
     ending $reader && fail "the blocked reader got something"
     grep -qwE 'ECONNABORTED|ENOTCONN|ENODEV|EIO' /tmp/reader-error || fail "the reader ended with: $(cat /tmp/reader-error)"

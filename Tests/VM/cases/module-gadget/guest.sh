@@ -37,11 +37,13 @@ vusbctl load vm1 --mode module || fail "load"
 vusbctl attach "$zero" vm1 >/dev/null || fail "attach the zero"
 vusbctl attach "$stick" vm1 >/dev/null || fail "attach the disk"
 vusbctl attach "$serial" vm1 >/dev/null || fail "attach the serial adapter"
-vusbctl attach "$keyboard" vm1 >/dev/null || fail "attach the keyboard"
+# The console's keyboard.
+vusbctl claim add keyboard --match "port=$keyboard" --guest vm1 --force >/dev/null || fail "claim add"
+wait_known "$keyboard" attached
 
 note "what hangs on vusb_hcd isn't lent again"
 path=$(wait_our_device 1d6b 0104) || exit 1
-vusbctl devices --json >/tmp/devices
+api devices >/tmp/devices
 jq -e --arg id "$path" 'map(select(.id == $id and .state == "available")) | length == 0' /tmp/devices >/dev/null ||
     fail "a device of ours is offered as one of the host's"
 

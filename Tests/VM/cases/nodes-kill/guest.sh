@@ -10,13 +10,13 @@ guests:
 END
 start_vusbd --config /tmp/vusb.yaml
 eventually 10 attachment web1 emu-serial-1
-in_flight() { vusbctl status --json | jq -e '.urbsInFlight == 32'; }
+all_in_flight() { api status | jq -e '.urbsInFlight == 32'; }
 # hold: a program of web1 with 32 reads in flight; what it says is in /tmp/hold.
 hold() {
     vusbctl run --guest web1 -- lu-serial hold >/tmp/hold 2>&1 8>&- &
     holder=$!
     eventually 10 grep -q held /tmp/hold
-    eventually 10 in_flight
+    eventually 10 all_in_flight
 }
 nodes() { (cd /vusb/guests && stat -c '%n %t:%T' web?/dev/bus/usb/*/*) | sort; }
 

@@ -2,21 +2,18 @@
 # Programs on Debian's libusb, which find their devices as anywhere: all types of transfers with the expected bytes, 32
 # in flight, cancels, a device that is taken away meanwhile, and callbacks for what comes and goes.
 modprobe cuse
+head -c 4194304 /dev/urandom >/tmp/disk.img
 cat >/tmp/vusb.yaml <<'END'
-emulate: ["zero,pattern=mod63", serial, keyboard]
+emulate: ["zero,pattern=mod63", serial, keyboard, disk=/tmp/disk.img]
 guests:
-  web1: {nodes: true, load: true, devices: [emu-zero, emu-serial, emu-keyboard]}
+  web1: {nodes: true, load: true, devices: [emu-zero, emu-serial, emu-keyboard, emu-disk]}
   # Loaded by the program that is to be told what comes and goes.
   web2: {nodes: true, devices: [emu-zero]}
 END
 start_vusbd --config /tmp/vusb.yaml
-eventually 10 attachment web1 emu-keyboard
+eventually 10 attachment web1 emu-disk
 # in_view PROGRAM…
 in_view() { vusbctl run --guest web1 -- "$@"; }
-in_flight() {
-    vusbctl status --json |
-        jq -e --arg device "$1" --argjson least "$2" '.attached[] | select(.device == $device) | .urbsInFlight >= $least'
-}
 
 note "control, bulk, isochronous, interrupt"
 in_view lu-zero || fail "lu-zero"
@@ -25,6 +22,12 @@ note "what is sent comes back"
 in_view lu-serial echo || fail "lu-serial echo"
 in_view lu-serial cancel || fail "lu-serial cancel"
 eventually 10 idle
+
+note "a disk"
+in_view lu-disk 0525:a4a5 read | cmp - /tmp/disk.img || fail "what was read differs from the image"
+head -c 1048576 /dev/urandom >/tmp/new
+in_view lu-disk 0525:a4a5 write 1000 </tmp/new || fail "lu-disk write"
+dd if=/tmp/disk.img bs=512 skip=1000 count=2048 2>/dev/null | cmp - /tmp/new || fail "the image lacks what was written"
 
 note "a keyboard"
 vusbctl run --guest web1 -- lu-plug keys 4 >/tmp/keys 2>/tmp/keys.error 8>&- &

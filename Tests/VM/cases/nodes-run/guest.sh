@@ -9,8 +9,6 @@ gadget_function zero SourceSink.0
 gadget_plug zero 0
 zero=$(wait_device 0525 a4a0) || exit 1
 
-# without_numbers: lsusb's words on a device, without the numbers of its bus and itself.
-without_numbers() { sed 's/^Bus [0-9]* Device [0-9]*/Bus Device/'; }
 lsusb -t
 lsusb -v -d 0525:a4a0 2>/tmp/native.errors | without_numbers >/tmp/native
 grep -q iManufacturer /tmp/native || fail "lsusb says nothing: $(cat /tmp/native.errors)"
@@ -38,8 +36,7 @@ note "a keyboard's reports"
 # The program itself, which vusbctl becomes: a function's number would be the shell's.
 vusbctl run --guest web1 -- usbhid-dump -m 0525:a4ac -e stream -t 0 >/tmp/dump 2>/tmp/dump.error 8>&- &
 dump=$!
-waits_for_keys() { vusbctl status --json | jq -e '.attached[] | select(.device == "emu-keyboard") | .urbsInFlight > 0'; }
-eventually 10 waits_for_keys
+eventually 10 in_flight emu-keyboard 1
 vusbctl type emu-keyboard v || fail "type"
 # 19: the usage of V in the keyboard's page.
 eventually 10 grep -q "00 00 19 00" /tmp/dump

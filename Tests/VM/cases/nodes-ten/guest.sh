@@ -9,7 +9,7 @@ modprobe cuse
     done
 } >/tmp/vusb.yaml
 start_vusbd --config /tmp/vusb.yaml
-all_attached() { vusbctl status --json | jq -e '.attached | length == 10'; }
+all_attached() { api status | jq -e '.attachments == 10'; }
 eventually 10 all_attached
 
 for n in 1 2 3 4 5 6 7 8 9 10; do
@@ -21,7 +21,7 @@ for n in 1 2 3 4 5 6 7 8 9 10; do
     eval "ending \$program_$n" || fail "guest$n: $(cat "/tmp/ten.$n")"
 done
 cat /tmp/ten.1
-vusbctl devices --json | jq -r '.[] | select(.id | startswith("emu-zero-")) | .id + " serial " + .serial' |
+api devices | jq -r '.[] | select(.id | startswith("emu-zero-")) | .id + " serial " + .serial' |
     sed 's/^emu-zero-//' | sort >/tmp/expected
 grep -H ^serial /tmp/ten.* | sed 's/^\/tmp\/ten\.\([0-9]*\):/\1 /' | sort >/tmp/seen
 diff /tmp/expected /tmp/seen || fail "a guest has had another's device"

@@ -21,7 +21,7 @@ check_disk emu-disk 480
 note "a disk that is read all the time isn't taken away"
 (while dd if="/dev/$disk" of=/dev/null bs=65536 iflag=direct; do :; done) >/dev/null 2>/tmp/dd.errors 8>&- &
 reader=$!
-refused_by_host "works with device emu-disk" detach emu-disk --deadline 1s
+refused_by_host "its machine works with it" detach emu-disk --deadline 1s
 kill $reader
 wait $reader
 ! grep -i error /tmp/dd.errors || fail "the reader saw an error"

@@ -14,7 +14,7 @@ stick_tree=$(attachment web1 "$stick") || fail "the stick isn't attached by load
 note "unplugged while a read is blocked"
 fails_with ENODEV urb read "$keyboard_tree/ep/81" 8 &
 reader=$!
-eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
+eventually 10 sh -c 'api status | jq -e ".urbsInFlight == 1"'
 host unplug keyboard
 ending $reader || exit 1
 eventually 10 test ! -e "$keyboard_tree"
@@ -26,7 +26,7 @@ eventually 30 attachment web1 "$keyboard"
 keyboard_tree=$(attachment web1 "$keyboard")
 urb read "$keyboard_tree/ep/81" 8 >/tmp/report &
 reader=$!
-eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
+eventually 10 sh -c 'api status | jq -e ".urbsInFlight == 1"'
 host type a
 ending $reader || fail "the keyboard doesn't work after its return"
 equal "its report" "$(hexdump -v -e '8/1 "%02x"' /tmp/report)" 0000040000000000

@@ -22,7 +22,7 @@ read_line() {
 }
 read_line >/tmp/received &
 reader=$!
-eventually 10 sh -c 'vusbctl status --json | jq -e ".urbsInFlight == 1"'
+eventually 10 sh -c 'api status | jq -e ".urbsInFlight == 1"'
 host send "hello from the line"
 ending $reader
 equal "the guest got" "$(cat /tmp/received)" "hello from the line"

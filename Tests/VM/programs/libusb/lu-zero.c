@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lu-zero [TRANSFERS]    every type of transfer with an emulated Gadget Zero of pattern mod63, TRANSFERS bulk ones of
-//                        16 KiB in each direction, 200 unless said otherwise, 32 of them in flight
+// lu-zero [TRANSFERS]                  every type of transfer with an emulated Gadget Zero of pattern mod63, TRANSFERS
+//                                      bulk ones of 16 KiB, and each eighth of 256, in each direction, 96 unless said
+//                                      otherwise, 32 in flight
+// lu-zero VID:PID TRANSFERS PACKET     control and bulk ones with a Gadget Zero that has no others, the kernel's on
+//                                      dummy_hcd; PACKET: its bulk endpoints' packet size
 //
 // Prints the device's serial number, then what was moved and checked. What is wrong is named, and ends with 1.
 #include "device.h"
 
-enum { in_flight = 32, bulk_size = 16384, iso_transfers = 8, iso_packets = 32, packet_size = 1024 };
+enum { in_flight = 32, bulk_size = 16384, long_size = 262144, iso_transfers = 8, iso_packets = 32, packet_size = 1024 };
 
 static libusb_device_handle *zero;
-static int running, wrong, to_submit;
-static long moved;
+static int running, wrong, to_submit, bulk_packet = 512;
+static long moved, wanted;
 
 // The pattern begins anew with every packet.
 static int is_pattern(const unsigned char *bytes, int count, int packet)
@@ -33,9 +36,9 @@ static void bulk_done(struct libusb_transfer *transfer)
 
     moved += transfer->actual_length;
     if (is_right && (transfer->endpoint & LIBUSB_ENDPOINT_IN)) {
-        is_right = is_pattern(transfer->buffer, transfer->length, 512);
+        is_right = is_pattern(transfer->buffer, transfer->length, bulk_packet);
         // What isn't written by the next one must show.
-        memset(transfer->buffer, 0xff, bulk_size);
+        memset(transfer->buffer, 0xff, (unsigned)transfer->length);
     }
     wrong += !is_right;
     running--;
@@ -43,6 +46,7 @@ static void bulk_done(struct libusb_transfer *transfer)
         return;
     to_submit--;
     must(libusb_submit_transfer(transfer), "bulk, again");
+    wanted += transfer->length;
     running++;
 }
 
@@ -50,16 +54,19 @@ static void bulk(unsigned char endpoint, int count)
 {
     struct libusb_transfer *transfers[in_flight];
 
-    moved = 0;
+    moved = wanted = 0;
     to_submit = count;
     for (int i = 0; i < in_flight; i++, to_submit--) {
-        unsigned char *buffer = malloc(bulk_size);
+        // Some are longer than what a character device of ours is given at a time.
+        int size = i % 8 == 0 ? long_size : bulk_size;
+        unsigned char *buffer = malloc((size_t)size);
 
         transfers[i] = libusb_alloc_transfer(0);
-        fill(buffer, bulk_size, 512);
-        libusb_fill_bulk_transfer(transfers[i], zero, endpoint, buffer, bulk_size, bulk_done, NULL, 0);
+        fill(buffer, size, bulk_packet);
+        libusb_fill_bulk_transfer(transfers[i], zero, endpoint, buffer, size, bulk_done, NULL, 0);
         transfers[i]->flags = LIBUSB_TRANSFER_FREE_BUFFER;
         must(libusb_submit_transfer(transfers[i]), "bulk");
+        wanted += size;
         running++;
     }
     while (running > 0)
@@ -67,7 +74,7 @@ static void bulk(unsigned char endpoint, int count)
     for (int i = 0; i < in_flight; i++)
         libusb_free_transfer(transfers[i]);
     expect(wrong == 0, "all bulk transfers were whole and right");
-    expect(moved == (long)count * bulk_size, "all bulk bytes were moved");
+    expect(moved == wanted, "all bulk bytes were moved");
     printf("bulk %02x: %ld bytes\n", endpoint, moved);
 }
 
@@ -149,19 +156,8 @@ static void serial_number(void)
     printf("serial %s\n", text);
 }
 
-int main(int argc, char **argv)
+static void other_settings(void)
 {
-    int count = argc > 1 ? atoi(argv[1]) : 200;
-
-    expect(count >= in_flight, "TRANSFERS is 32 or more");
-    zero = open_listed("0525:a4a0");
-    serial_number();
-    // What a program before has left in it, a halt for one, isn't this one's affair.
-    must(libusb_reset_device(zero), "reset");
-    must(libusb_claim_interface(zero, 0), "claim");
-    control();
-    bulk(0x81, count);
-    bulk(0x02, count);
     must(libusb_set_interface_alt_setting(zero, 0, 1), "alternate setting 1");
     isochronous(0x83);
     isochronous(0x04);
@@ -169,6 +165,28 @@ int main(int argc, char **argv)
     interrupt(0x85);
     interrupt(0x06);
     must(libusb_set_interface_alt_setting(zero, 0, 0), "alternate setting 0");
+}
+
+int main(int argc, char **argv)
+{
+    int is_emulated = argc < 4, count = 96;
+
+    if (argc > 1)
+        count = atoi(argv[is_emulated ? 1 : 2]);
+    expect(count >= in_flight, "TRANSFERS is 32 or more");
+    zero = open_listed(is_emulated ? "0525:a4a0" : argv[1]);
+    if (!is_emulated)
+        bulk_packet = atoi(argv[3]);
+    serial_number();
+    // What a program before has left in it, a halt for one, isn't this one's affair.
+    must(libusb_reset_device(zero), "reset");
+    must(libusb_claim_interface(zero, 0), "claim");
+    expect(libusb_get_max_packet_size(libusb_get_device(zero), 0x81) == bulk_packet, "bulk packets have their size");
+    control();
+    bulk(0x81, count);
+    bulk(0x02, count);
+    if (is_emulated)
+        other_settings();
     must(libusb_release_interface(zero, 0), "release");
     close_listed(zero);
     return 0;
