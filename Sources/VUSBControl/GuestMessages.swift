@@ -84,6 +84,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var mode: String
     /// The mode it is loaded in; absent while it isn't.
     package var loadedMode: String?
+    /// Where mode `auto` had a choice.
+    package var auto: AutoModeInfo?
     package var policy: String
     package var qmp: String?
     package var agent: String?
@@ -114,8 +116,9 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var attachments: [AttachmentInfo]
 
     package init(
-        name: String, connector: String, mode: String, loadedMode: String? = nil, policy: String = "manual",
-        qmp: String? = nil, agent: String? = nil, share: String? = nil, export: String? = nil,
+        name: String, connector: String, mode: String, loadedMode: String? = nil, auto: AutoModeInfo? = nil,
+        policy: String = "manual", qmp: String? = nil, agent: String? = nil, share: String? = nil,
+        export: String? = nil,
         channel: ChannelInfo? = nil, machine: Machine? = nil, state: State,
         reason: String? = nil, silent: Bool = false, owner: Int, group: Int, fileMode: String, nodes: Bool = false,
         nodeMajor: Int? = nil,
@@ -127,6 +130,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.connector = connector
         self.mode = mode
         self.loadedMode = loadedMode
+        self.auto = auto
         self.policy = policy
         self.qmp = qmp
         self.agent = agent
@@ -164,5 +168,40 @@ package struct ChannelInfo: Codable, Sendable, Equatable {
         self.peer = peer
         self.oneAtATime = oneAtATime
         self.urbsInFlight = urbsInFlight
+    }
+}
+
+/// What mode `auto` has chosen for a guest that could have a controller or the module, and by what it would choose now.
+package struct AutoModeInfo: Codable, Sendable, Equatable {
+    /// `redirect` or `module`: what was chosen last.
+    package var mode: String
+    /// What would be chosen now. The guest is moved there when it's loaded, or has no device.
+    package var next: String
+    package var reason: String
+    /// What is further back isn't counted, in seconds.
+    package var windowSeconds: Double
+    package var loads: Int
+    package var unloads: Int
+    package var attaches: Int
+    package var detaches: Int
+    /// Attaches and detaches that were part of a switch to or from another guest.
+    package var switches: Int
+    /// By how much longer all that would take with the module than with a controller, in seconds.
+    package var extraSeconds: Double
+
+    package init(
+        mode: String, next: String, reason: String, windowSeconds: Double, loads: Int, unloads: Int, attaches: Int,
+        detaches: Int, switches: Int, extraSeconds: Double
+    ) {
+        self.mode = mode
+        self.next = next
+        self.reason = reason
+        self.windowSeconds = windowSeconds
+        self.loads = loads
+        self.unloads = unloads
+        self.attaches = attaches
+        self.detaches = detaches
+        self.switches = switches
+        self.extraSeconds = extraSeconds
     }
 }

@@ -115,6 +115,10 @@ import Testing
             manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment,
             hold: HoldInfo(until: 1, reason: ""))
         let verdict = ClaimExplanation.Verdict(claim: "", fits: true, decides: true, reason: "")
+        let auto = AutoModeInfo(
+            mode: "redirect", next: "module", reason: "", windowSeconds: 1, loads: 0, unloads: 0, attaches: 0,
+            detaches: 0,
+            switches: 0, extraSeconds: 0)
         let channel = ChannelInfo(state: "", peer: "", oneAtATime: false, urbsInFlight: 0)
         let problem = Problem(.failed, "d", remedy: "r", candidates: [])
         let step = OperationInfo.Step(name: "n", atMilliseconds: 0)
@@ -136,12 +140,12 @@ import Testing
             (
                 "GuestInfo",
                 GuestInfo(
-                    name: "", connector: "", mode: "", loadedMode: "", policy: "", qmp: "", agent: "", share: "",
-                    export: "",
+                    name: "", connector: "", mode: "", loadedMode: "", auto: auto, policy: "", qmp: "", agent: "",
+                    share: "", export: "",
                     channel: channel, machine: .running, state: .failed, reason: "", owner: 0, group: 0, fileMode: "",
                     nodeMajor: 384, devices: [], declaredBy: "", attachments: [])
             ),
-            ("ChannelInfo", channel),
+            ("ChannelInfo", channel), ("AutoModeInfo", auto),
             (
                 "ModuleInfo",
                 ModuleInfo(kernelRelease: "", vermagic: "", version: "", directory: "", fault: "")

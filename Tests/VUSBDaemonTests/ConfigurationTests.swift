@@ -99,6 +99,7 @@ import VUSBVMM
               babble: off
               cancel: off
               calm: 2m
+            auto: {window: 10m, dear: 5s, cheap: 500ms}
             """, path: "vusb.yaml")
         #expect(
             configuration.access == [
@@ -111,6 +112,8 @@ import VUSBVMM
         limits.cancelTime = nil
         limits.calm = .seconds(120)
         #expect(configuration.health == limits)
+        #expect(
+            configuration.auto == ModeMeter.Rule(window: .seconds(600), dear: .seconds(5), cheap: .milliseconds(500)))
     }
 
     @Test func wrongAccessAndHealthAreToldWithTheirLines() throws {
@@ -131,10 +134,13 @@ import VUSBVMM
                 health:
                   stalls: many
                   calm: soon
+                auto:
+                  dear: 1s
+                  cheap: 2s
                 """, path: "vusb.yaml")
         } throws: { error in
             let faults = (error as? ConfigurationError)?.faults ?? []
-            return Set(faults.map(\.line)) == [2, 4, 5, 9, 11, 13, 14] && faults.allSatisfy { $0.remedy != nil }
+            return Set(faults.map(\.line)) == [2, 4, 5, 9, 11, 13, 14, 17] && faults.allSatisfy { $0.remedy != nil }
         }
     }
 

@@ -26,6 +26,8 @@ struct Configuration: Sendable, Equatable {
     var claims: [ClaimSpec] = []
     var focus: [FocusSet] = []
     var health = HealthLimits()
+    /// What mode `auto` goes by.
+    var auto = ModeMeter.Rule()
     var access: [AccessRule] = []
 }
 

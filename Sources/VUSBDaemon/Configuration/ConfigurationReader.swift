@@ -10,7 +10,8 @@ internal import Yams
 struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
-        "modules", "guests", "claims", "focus", "health", "access", "realtime",
+        "modules", "guests", "claims", "focus", "health", "auto", "access",
+        "realtime",
     ]
     private static let guestKeys = [
         "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "priority",
@@ -52,6 +53,7 @@ struct ConfigurationReader {
         let claims = mapping.node("claims")
         let focus = mapping.node("focus")
         let health = mapping.node("health")
+        let auto = mapping.node("auto")
         let access = mapping.node("access")
         faults += mapping.faults
         if let guests { configuration.guests = readGuests(guests) }
@@ -73,6 +75,11 @@ struct ConfigurationReader {
         if let health {
             var reader = HealthReader(YAMLMapping(health.value, path: "health"))
             configuration.health = reader.read()
+            faults += reader.faults
+        }
+        if let auto {
+            var reader = AutoReader(YAMLMapping(auto.value, path: "auto"))
+            configuration.auto = reader.read()
             faults += reader.faults
         }
         return configuration

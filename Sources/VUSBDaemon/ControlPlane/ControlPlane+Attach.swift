@@ -68,6 +68,7 @@ extension ControlPlane {
             throw Problem(.notFound, "\(doing): the device is gone", remedy: "plug it in again")
         }
         operationLog.step(operation, "opening \(id)")
+        let began = ContinuousClock.now
         let opened: OpenedDevice
         do {
             opened = try await source.open(record, isForced: isForced(record, for: guest))
@@ -87,6 +88,7 @@ extension ControlPlane {
         do {
             try await plug(attachment, operation: operation)
             try publish(attachment, operation: operation)
+            noteChange(.attach, of: guest, took: ContinuousClock.now - began)
             return attachment
         } catch {
             attachment.node?.end()

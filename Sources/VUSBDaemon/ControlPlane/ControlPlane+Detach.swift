@@ -101,7 +101,9 @@ extension ControlPlane {
         let deadline = ContinuousClock.now + release.deadline
         try await awaitUse(of: attachments, from: guest, release, operation: operation)
         if guestRegistry[guest]?.hasModule == true {
+            let began = ContinuousClock.now
             try await letGo(attachments, by: guest, release, until: deadline, operation: operation)
+            noteDetachTime(of: guest, since: began, devices: attachments.count)
             // What the guest hasn't ended by now it never will.
             return await cut(attachments, operation: operation)
         }
@@ -131,7 +133,9 @@ extension ControlPlane {
         await cancelInFlight(inUse, operation: operation)
         operationLog.step(operation, "drained")
         do throws(Problem) {
+            let began = ContinuousClock.now
             try await unplug(attachments, release, until: deadline, operation: operation)
+            noteDetachTime(of: guest, since: began, devices: attachments.count)
         } catch {
             restore(attachments)
             throw error
@@ -244,6 +248,7 @@ extension ControlPlane {
         if attachment.redirect != nil { freeNumber(of: attachment) }
         if isThere(id) { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
+        noteChange(.detach, of: attachment.guest)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)
         if let operation { operationLog.step(operation, "detached \(id)") }
         settle(id)

@@ -50,6 +50,7 @@ extension ControlPlane {
         exports.removeAll(except: Set(guestRegistry.sorted.filter(\.definition.isExported).map(\.definition.name)))
         for brought in saved.modules ?? [] { change(brought.guest) { $0.modules = brought.loaded } }
         restoreMajors(saved.majors ?? [])
+        for chosen in saved.chosen ?? [] { change(chosen.guest) { $0.autoMode = GuestMode(rawValue: chosen.mode) } }
         for loaded in saved.loaded {
             let order = guestRegistry.nextLoad()
             change(loaded.guest) { guest in

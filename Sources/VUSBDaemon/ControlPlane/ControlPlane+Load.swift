@@ -78,13 +78,8 @@ extension ControlPlane {
         if plan.mode == .files, let text = guestRegistry[name]?.definition.filesWarning {
             operationLog.step(operation, text)
         }
-        switch plan.mode {
-        case .module: try await bringUpModule(name, plan, operation: operation)
-        case .redirect: try await bringUpRedirect(name, operation: operation)
-        case .files:
-            settleMajor(of: name)
-            prepareTelling(name, operation: operation)
-        }
+        let mode = try await bringUpMode(name, plan, operation: operation)
+        if mode != plan.mode { operationLog.step(operation, "published in mode \(mode.rawValue)") }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
         // From here to the end of the function nothing else runs: what comes now is offered as to any loaded guest.
@@ -105,18 +100,6 @@ extension ControlPlane {
         await suspend(name)
         operationLog.step(operation, "its machine is off: it's loaded when that is back")
         return false
-    }
-
-    /// With mode `auto`: `redirect` where its machine has an xHCI controller, else what the declaration suffices for.
-    private func choosingMode(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) -> LoadPlan {
-        guard plan.isAuto, let definition = guestRegistry[name]?.definition, definition.machine != nil else {
-            return plan
-        }
-        var chosen = plan
-        let fallback: GuestMode = definition.possibleModes.contains(.module) ? .module : .files
-        chosen.mode = try await suitsRedirect(name, operation: operation) ? .redirect : fallback
-        change(name) { $0.loadedMode = chosen.mode }
-        return chosen
     }
 
     private func bind(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {

@@ -79,10 +79,11 @@ extension ControlPlane {
         }
     }
 
-    /// The guest has lost a device. If that was its last, and none comes for a while, it's unloaded.
+    /// The guest has lost a device. If that was its last, and none comes for a while, it's unloaded, or moved to the mode
+    /// that is the better one by then.
     func noteLoss(of name: String) {
         idleTimers.removeValue(forKey: name)?.cancel()
-        guard isIdle(name) else { return }
+        guard guestRegistry[name]?.state == .loaded, hasNothing(name) else { return }
         let grace = tools.times.idle
         idleTimers[name] = Task {
             do {
@@ -96,15 +97,16 @@ extension ControlPlane {
 
     private func leaveIfIdle(_ name: String) {
         idleTimers[name] = nil
-        guard phase == .running, isIdle(name) else { return }
+        guard phase == .running, let guest = guestRegistry[name], guest.state == .loaded, hasNothing(name) else {
+            return
+        }
+        guard guest.definition.policy == .onDemand else { return moveModeIfIdle(name) }
         // Without a device there is nothing to lose; how it ends is told as an event.
         _ = beginUnload(name, .idle, because: .idle)
     }
 
-    private func isIdle(_ name: String) -> Bool {
-        guard let guest = guestRegistry[name], guest.definition.policy == .onDemand, guest.state == .loaded else {
-            return false
-        }
-        return !deviceQueue.has(guest: name) && !deviceRegistry.entries.values.contains { $0.guest == name }
+    /// Neither has it a device, nor does it wait for one.
+    func hasNothing(_ name: String) -> Bool {
+        !deviceQueue.has(guest: name) && !deviceRegistry.entries.values.contains { $0.guest == name }
     }
 }

@@ -129,7 +129,8 @@ extension ControlPlane: ControlService {
         return guest.info(
             attachments: deviceRegistry.attachments(of: name).map(info),
             channel: tree.channelStatus(of: name),
-            export: exports.path(of: name)
+            export: exports.path(of: name),
+            rule: modeRule
         )
     }
 

@@ -19,13 +19,23 @@ extension ControlPlane {
         case idle
         /// Its machine went off.
         case gone
+        /// Another mode is the better one: it's loaded again in that.
+        case mode
+
+        var step: String {
+            switch self {
+            case .asked, .idle: "unpublished"
+            case .gone: "its machine is off: it's loaded again when that is back"
+            case .mode: "it's loaded again in another mode"
+            }
+        }
     }
 
     func beginUnload(_ name: String, _ release: Release, because cause: UnloadCause = .asked) -> OperationInfo {
         let operation = begin(.unload, guest: name, device: nil)
         let attachments = attached(to: name)
         let before = guestRegistry[name]?.state ?? .loaded
-        let waits = cause == .gone && guestRegistry[name]?.mayReturn == true
+        let waits = [.gone, .mode].contains(cause) && guestRegistry[name]?.mayReturn == true
         mark(attachments, by: operation)
         change(name) { $0.silence = nil }
         setState(.draining(operation: operation), of: name)
@@ -34,34 +44,33 @@ extension ControlPlane {
                 try await plane.takeBack(attachments, from: name, release, operation: operation)
                 plane.operationLog.setCancellable(operation, false)
                 // Where it's only the monitor that was lost, the module is there yet when it's found again.
-                if !waits { try await plane.takeOut(of: name, release, operation: operation) }
+                if cause != .gone || !waits { try await plane.takeOut(of: name, release, operation: operation) }
             } catch {
                 plane.setState(before, of: name)
                 // What came while it drained found no loaded guest, and what was taken back is its own yet.
                 if before == .loaded { plane.offerAll(to: name) }
                 throw error
             }
-            await plane.finishUnload(of: name, waits: waits, operation: operation)
+            plane.operationLog.step(operation, waits ? cause.step : UnloadCause.asked.step)
+            if waits { await plane.suspend(name) } else { await plane.finishUnload(of: name) }
             plane.offerFree(excluding: name)
             if cause == .idle { plane.demandAll(for: name) }
             return nil
         }
     }
 
-    private func finishUnload(of name: String, waits: Bool, operation: Int) async {
-        guard waits else {
-            await takeDown(name)
-            operationLog.step(operation, "unpublished")
-            return await persist()
-        }
-        await suspend(name)
-        operationLog.step(operation, "its machine is off: it's loaded again when that is back")
+    private func finishUnload(of name: String) async {
+        await takeDown(name)
+        await persist()
     }
 
     /// Its devices are the host's again; now the module.
     /// - Throws: why it couldn't be taken out, where that is for the guest to mend.
     private func takeOut(of name: String, _ release: Release, operation: Int) async throws(Problem) {
-        guard let failure = await removeModules(from: name, operation: operation) else { return }
+        let began = ContinuousClock.now
+        let failure = await removeModules(from: name, operation: operation)
+        noteChange(.unload, of: name, took: failure == nil ? ContinuousClock.now - began : nil)
+        guard let failure else { return }
         tellOfLeftovers(in: name, because: failure, operation: operation)
         guard release.onDeadline == .refuse, failure.code == .busy, hasModule(name) else { return }
         throw Problem(failure, while: "unload of guest \(name)")

@@ -72,6 +72,7 @@ actor ControlPlane {
     let pool: BufferPool
     let tools: ModuleTools
     let healthLimits: HealthLimits
+    let modeRule: ModeMeter.Rule
     let facts: Facts
     let logger: Logger
     let began = ContinuousClock.now
@@ -95,6 +96,7 @@ actor ControlPlane {
         pool = surroundings.pool
         tools = surroundings.tools
         healthLimits = surroundings.health
+        modeRule = surroundings.modeRule
         facts = surroundings.facts
         logger = surroundings.logger
         checks = surroundings.checks
@@ -114,6 +116,7 @@ actor ControlPlane {
         /// Nil where there are no character nodes.
         var nodes: (any NodeServing)?
         var health = HealthLimits.off
+        var modeRule = ModeMeter.Rule()
         var checks: @Sendable () async -> [Finding] = { [] }
     }
 

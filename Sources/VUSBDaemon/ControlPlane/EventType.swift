@@ -27,6 +27,8 @@ enum EventType: String, Sendable {
     case claimAdded = "claim-added"
     case claimRemoved = "claim-removed"
     case guestState = "guest-state"
+    /// What mode `auto` has moved a guest to, and why.
+    case modeChosen = "mode-chosen"
     /// Its monitor or process says so: resumed, stopped, off, panicked, reset.
     case guestLife = "guest-life"
     /// The channel to its module was opened, closed or broken, or is slow.
@@ -44,7 +46,7 @@ enum EventType: String, Sendable {
         case .attached, .detached, .detachRefused, .deviceRequested, .preempted, .guestState: true
         case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .switched, .guestAdded,
             .guestRemoved, .deviceQuarantined, .deviceTrusted, .guestSilent, .guestHeard,
-            .claimAdded, .claimRemoved, .guestLife, .guestChannel, .guestLeftover,
+            .claimAdded, .claimRemoved, .modeChosen, .guestLife, .guestChannel, .guestLeftover,
             .operation, .accessDenied:
             false
         }

@@ -20,6 +20,8 @@ struct LoadPlan: Sendable {
     var mode: GuestMode
     /// Nobody chose the mode: which is best is looked at when the machine can be asked.
     var isAuto = false
+    /// The module is only the better choice: where it can't be had, a controller does.
+    var mayHaveController = false
     var process: GuestProcess?
     /// The one that it's loaded for: without it the load fails.
     var device: DeviceID?

@@ -213,6 +213,7 @@ package struct Daemon: Sendable {
             redirect: redirect,
             nodes: hasNodes ? nodes : nil,
             health: settings.health,
+            modeRule: settings.auto,
             // The mount is this process's own: it must not ask itself.
             checks: { VUSBControl.HostChecks(mount: mount, group: group, probe: nil).findings() + realTime.findings() }
         )

@@ -30,6 +30,7 @@ package struct DaemonSettings: Sendable {
     var claims: [ClaimSpec]
     var focus: [FocusSet]
     var health: HealthLimits
+    var auto: ModeMeter.Rule
     var access: [AccessRule]
 
     /// Reads the configuration and checks all, before anything is touched. The command line overrides.
@@ -68,6 +69,7 @@ package struct DaemonSettings: Sendable {
         claims = configuration.claims
         focus = configuration.focus
         health = configuration.health
+        auto = configuration.auto
         access = configuration.access
     }
 

@@ -77,6 +77,10 @@ struct GuestEntry: Sendable {
     var loadedMode: GuestMode?
     /// Nobody chose the mode that it's loaded in.
     var isModeAuto = false
+    /// What was chosen last where nobody chose, and there was a choice.
+    var autoMode: GuestMode?
+    /// Which of its modes would be the better one.
+    var modeMeter = ModeMeter()
     /// What vusbd brought into its kernel and hasn't taken out yet; outlives an unload that couldn't.
     var modules: LoadedModules?
     /// Its connector watches it.
@@ -183,7 +187,9 @@ struct GuestEntry: Sendable {
     var mayReturn: Bool { process == nil }
 
     /// - Parameter export: where its exporter is to look, if it has one.
-    func info(attachments: [AttachmentInfo], channel: HCDChannelStatus?, export: String) -> GuestInfo {
+    func info(
+        attachments: [AttachmentInfo], channel: HCDChannelStatus?, export: String, rule: ModeMeter.Rule
+    ) -> GuestInfo {
         var reason: String?
         if case .failed(let why) = state { reason = why }
         return GuestInfo(
@@ -191,6 +197,7 @@ struct GuestEntry: Sendable {
             connector: definition.connector,
             mode: definition.modeText,
             loadedMode: shownMode?.rawValue,
+            auto: autoInfo(rule),
             policy: definition.policy.rawValue,
             qmp: definition.specification.qmp,
             agent: definition.specification.agent,
@@ -211,6 +218,18 @@ struct GuestEntry: Sendable {
             declaredBy: declaredBy.rawValue,
             attachments: attachments
         )
+    }
+
+    private func autoInfo(_ rule: ModeMeter.Rule) -> AutoModeInfo? {
+        guard isAuto(nil) || isModeAuto, let autoMode else { return nil }
+        let now = ContinuousClock.now
+        let advice = modeMeter.advice(for: autoMode, at: now, rule: rule)
+        func count(_ change: ModeMeter.Change) -> Int { modeMeter.count(of: change, at: now, rule: rule) }
+        return AutoModeInfo(
+            mode: autoMode.rawValue, next: advice.mode.rawValue, reason: advice.reason,
+            windowSeconds: rule.window.inSeconds, loads: count(.load), unloads: count(.unload),
+            attaches: count(.attach), detaches: count(.detach), switches: count(.switch),
+            extraSeconds: modeMeter.extraSeconds(at: now, rule: rule))
     }
 
     private var shownMachine: GuestInfo.Machine? {

@@ -37,6 +37,12 @@ struct SavedState: Codable, Sendable, Equatable {
         var major: Int
     }
 
+    /// What mode `auto` has chosen for a guest by what it measured: a restart isn't to undo that.
+    struct Chosen: Codable, Sendable, Equatable {
+        var guest: String
+        var mode: String
+    }
+
     var guests: [GuestSpec] = []
     /// In the order in which they were loaded.
     var loaded: [Loaded] = []
@@ -47,6 +53,8 @@ struct SavedState: Codable, Sendable, Equatable {
     var claims: [ClaimSpec]?
     /// Absent as the modules.
     var majors: [Major]?
+    /// Absent as the modules.
+    var chosen: [Chosen]?
 
     init() {}
 
@@ -72,6 +80,10 @@ struct SavedState: Codable, Sendable, Equatable {
             entry.nodeMajor.map { Major(guest: entry.definition.name, major: $0) }
         }
         self.majors = majors.isEmpty ? nil : majors
+        let chosen = entries.compactMap { entry in
+            entry.autoMode.map { Chosen(guest: entry.definition.name, mode: $0.rawValue) }
+        }
+        self.chosen = chosen.isEmpty ? nil : chosen
         numbers = entries.flatMap { entry in
             entry.numbers.memories.map { memory in
                 Number(

@@ -29,11 +29,21 @@ struct Guests: AsyncParsableCommand {
                 guest.declaredBy)
         }
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }
-        return ([table.text] + (reasons.isEmpty ? [] : [""]) + reasons).joined(separator: "\n")
+        let notes = reasons + guests.compactMap(\.autoText)
+        return ([table.text] + (notes.isEmpty ? [] : [""]) + notes).joined(separator: "\n")
     }
 
     /// One that's slow is told of by `doctor`, with what to change.
     private static func text(_ channel: ChannelInfo) -> String {
         channel.oneAtATime ? channel.state + ", slow" : channel.state
+    }
+}
+
+extension GuestInfo {
+    /// Which mode `auto` has chosen, what it would choose now, and why; nil where there was no choice.
+    var autoText: String? {
+        guard let auto else { return nil }
+        let move = auto.next == auto.mode ? "" : ", and \(auto.next) once it's loaded next or has no device"
+        return Output.harmless("\(name): mode auto is \(auto.mode)\(move): \(auto.reason)")
     }
 }

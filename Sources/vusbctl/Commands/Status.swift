@@ -27,9 +27,12 @@ struct Status: AsyncParsableCommand {
         let attachments = guests.flatMap(\.attachments)
         guard !common.json else {
             let rows = guests.flatMap { guest in guest.attachments.map { Row(attachment: $0, machine: guest.machine) } }
-            return try Output.json(Report(status: status, attached: rows), lines: watch)
+            let auto = guests.compactMap { guest in guest.auto.map { AutoRow(guest: guest.name, auto: $0) } }
+            return try Output.json(Report(status: status, attached: rows, auto: auto), lines: watch)
         }
-        let table = attachments.isEmpty ? "" : "\n\n" + Self.table(guests)
+        var table = attachments.isEmpty ? "" : "\n\n" + Self.table(guests)
+        let notes = guests.compactMap(\.autoText)
+        if !notes.isEmpty { table += "\n\n" + notes.joined(separator: "\n") }
         let begin = watch && Output.isOnTerminal ? Output.home : ""
         Output.print(begin + Self.text(status) + table)
     }
@@ -38,13 +41,29 @@ struct Status: AsyncParsableCommand {
     private struct Report: Encodable {
         var status: DaemonStatus
         var attached: [Row]
+        var auto: [AutoRow]
 
-        private enum Key: String, CodingKey { case attached }
+        private enum Key: String, CodingKey { case attached, auto }
 
         func encode(to encoder: any Encoder) throws {
             try status.encode(to: encoder)
             var fields = encoder.container(keyedBy: Key.self)
             try fields.encode(attached, forKey: .attached)
+            try fields.encode(auto, forKey: .auto)
+        }
+    }
+
+    /// Why a guest has the mode that `auto` has chosen.
+    private struct AutoRow: Encodable {
+        var guest: String
+        var auto: AutoModeInfo
+
+        private enum Key: String, CodingKey { case guest }
+
+        func encode(to encoder: any Encoder) throws {
+            try auto.encode(to: encoder)
+            var fields = encoder.container(keyedBy: Key.self)
+            try fields.encode(guest, forKey: .guest)
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// api PATH [SOCKET]    GET /v1/PATH of vusbd, whose answer's body goes to standard output
+// api PATH [JSON]    GET /v1/PATH of vusbd, or POST where there is JSON; the answer's body goes to standard output
 //
 // For what a case asks again and again: starting vusbctl takes a second under software emulation, this a hundredth.
 #define _GNU_SOURCE
@@ -27,18 +27,21 @@ int main(int argc, char **argv)
     ssize_t piece;
 
     if (argc < 2 || argc > 3) {
-        fputs("usage: api PATH [SOCKET]\n", stderr);
+        fputs("usage: api PATH [JSON]\n", stderr);
         return 2;
     }
-    strncpy(address.sun_path, argc > 2 ? argv[2] : "/run/vusb/vusb.sock", sizeof address.sun_path - 1);
+    const char *json = argc > 2 ? argv[2] : "";
+    strcpy(address.sun_path, "/run/vusb/vusb.sock");
     int connection = socket(AF_UNIX, SOCK_STREAM, 0);
     must(connection >= 0 && connect(connection, (struct sockaddr *)&address, sizeof address) == 0, address.sun_path);
-    must(dprintf(connection, "GET /v1/%s HTTP/1.1\r\nHost: vusb\r\nConnection: close\r\n\r\n", argv[1]) > 0, "request");
+    must(dprintf(connection, "%s /v1/%s HTTP/1.1\r\nHost: vusb\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                             "Content-Length: %zu\r\n\r\n%s", *json ? "POST" : "GET", argv[1], strlen(json), json) > 0,
+         "request");
     while ((piece = read(connection, answer + count, sizeof answer - 1 - count)) > 0)
         count += (size_t)piece;
     must(piece == 0, "answer");
     char *body = strstr(answer, "\r\n\r\n");
-    if (strncmp(answer, "HTTP/1.1 200 ", 13) != 0 || !body || strcasestr(answer, "\r\ntransfer-encoding: chunked")) {
+    if (strncmp(answer, "HTTP/1.1 20", 11) != 0 || !body || strcasestr(answer, "\r\ntransfer-encoding: chunked")) {
         fprintf(stderr, "api %s: an answer of another kind: %.200s\n", argv[1], answer);
         return 1;
     }

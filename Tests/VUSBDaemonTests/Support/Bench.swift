@@ -79,7 +79,8 @@ struct Bench: Sendable {
 
     init(
         store: MemoryStore = MemoryStore(), source: TestSource = TestSource(), machines: [TestMachine] = [],
-        times: GuestTimes = Bench.times, health: HealthLimits = .off
+        times: GuestTimes = Bench.times, health: HealthLimits = .off,
+        modeRule: ModeMeter.Rule = ModeMeter.Rule()
     ) async throws {
         self.store = store
         self.source = source
@@ -106,7 +107,8 @@ struct Bench: Sendable {
                 exports: exports,
                 redirect: redirect,
                 nodes: nodes,
-                health: health
+                health: health,
+                modeRule: modeRule
             )
         )
         connect(machines)
