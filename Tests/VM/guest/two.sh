@@ -20,7 +20,7 @@ start_for_second() {
 # is_plugged PORT: whether the other side of a wire is there.
 is_plugged() { grep -q '^host_connected: 1' "/sys/kernel/debug/virtio-ports/$(basename "$1")"; }
 
-# bridge WIRE ADDRESS: joins a wire to a socket as soon as the second machine's QEMU is at its other end.
+# bridge WIRE ADDRESS: joins a wire to a socket as soon as the second machine's QEMU is at its other end. Sets bridge_pid.
 bridge() {
     eventually 10 serial_port "$1"
     bridge_port=$(serial_port "$1")
@@ -28,6 +28,7 @@ bridge() {
         until is_plugged "$bridge_port"; do usleep 20000; done
         exec socat -b 131072 "OPEN:$bridge_port" "$2"
     ) 8>&- &
+    bridge_pid=$!
 }
 
 # lend_to_second NUMBER DEVICE: attaches; it's the Nth device of the guest.

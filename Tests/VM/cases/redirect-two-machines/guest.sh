@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two machines: vusbd in this one takes its kernel's devices through libusb and redirects them over forwarded streams
 # into a second one's xHCI, whose kernel tests and uses them: gadgets, and a super-speed disk with UAS, whose commands go
-# by bulk streams.
+# by bulk streams. When such a stream is cut the device is another guest's at once.
 . /vm/gadget.sh
 . /vm/two.sh
 
@@ -62,6 +62,16 @@ host said 60 "SECOND sees the disk gone"
 lend_to_second 3 "$uas"
 equal "the disk with UAS" "$(host said 120 'SECOND uas' | cut -d' ' -f3)" "$(host image_sum)"
 uas_sum=$(host said 60 "SECOND uas-written" | cut -d' ' -f3)
+
+# Whoever is at its other end is as dead as can be: nothing comes of it any more, and nobody says so.
+note "the stream is cut"
+make_guest web1
+kill $bridge_pid
+eventually 5 had_event detached device "$uas"
+vusbctl switch "$uas" web1 || fail "it isn't to be had after the cut"
+# GET_DESCRIPTOR(DEVICE): 80 06 00 01 00 00 12 00
+urb control "$(attachment web1 "$uas")/ep/00" 8006000100001200 18 >/tmp/device || fail "it doesn't work after the cut"
+vusbctl unload web1 || fail "unload web1"
 vusbctl unload second --cancel || fail "unload"
 equal "what was written with UAS" "$(host image_sum)" "$uas_sum"
 equal "what was written" "$(head -c 4096 /tmp/image | tr -d '\0' | wc -c)" 0

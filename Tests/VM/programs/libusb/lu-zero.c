@@ -167,6 +167,15 @@ static void other_settings(void)
     must(libusb_set_interface_alt_setting(zero, 0, 0), "alternate setting 0");
 }
 
+static void configure(void)
+{
+    int value = 0;
+
+    must(libusb_get_configuration(zero, &value), "configuration");
+    if (value != 1)
+        must(libusb_set_configuration(zero, 1), "configuration 1");
+}
+
 int main(int argc, char **argv)
 {
     int is_emulated = argc < 4, count = 96;
@@ -178,8 +187,9 @@ int main(int argc, char **argv)
     if (!is_emulated)
         bulk_packet = atoi(argv[3]);
     serial_number();
-    // What a program before has left in it, a halt for one, isn't this one's affair.
+    // What a program before has left in it, a halt or no configuration for one, isn't this one's affair.
     must(libusb_reset_device(zero), "reset");
+    configure();
     must(libusb_claim_interface(zero, 0), "claim");
     expect(libusb_get_max_packet_size(libusb_get_device(zero), 0x81) == bulk_packet, "bulk packets have their size");
     control();
