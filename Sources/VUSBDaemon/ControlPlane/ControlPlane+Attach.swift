@@ -88,7 +88,8 @@ extension ControlPlane {
         do {
             try await plug(attachment, operation: operation)
             try publish(attachment, operation: operation)
-            noteChange(.attach, of: guest, took: ContinuousClock.now - began)
+            count(.attach, of: guest)
+            measure(.attach, of: guest, took: ContinuousClock.now - began)
             return attachment
         } catch {
             attachment.node?.end()

@@ -58,10 +58,11 @@ extension ControlPlane {
             settleMajor(of: name)
             prepareTelling(name, operation: operation)
         }
-        // vusbd's own restart is no change of the guest's, and how long a machine boots isn't the mode's doing.
-        guard plan.origin != .restore else { return mode }
+        // How long a machine boots isn't the mode's doing.
         let isPure = !plan.waitsForBoot && mode == plan.mode
-        noteChange(.load, of: name, took: isPure ? ContinuousClock.now - began : nil)
+        if isPure { measure(.load, of: name, took: ContinuousClock.now - began) }
+        // vusbd's own restart and a move aren't the guest's.
+        if ![.restore, .move].contains(plan.origin) { count(.load, of: name) }
         return mode
     }
 
@@ -90,23 +91,24 @@ extension ControlPlane {
     // MARK: - Measuring
 
     /// Counts a change of a guest or one of its devices.
-    /// - Parameter took: what it took, where that was its mode's doing.
-    func noteChange(_ change: ModeMeter.Change, of name: String, took: Duration? = nil) {
+    func count(_ change: ModeMeter.Change, of name: String) {
         let rule = modeRule
         self.change(name) { guest in
-            guard guest.isModeAuto else { return }
-            guest.modeMeter.count(change, at: .now, rule: rule)
-            if let took, let mode = guest.loadedMode { guest.modeMeter.measure(change, in: mode, took: took) }
+            if guest.isModeAuto { guest.modeMeter.count(change, at: .now, rule: rule) }
         }
     }
 
-    /// What taking devices from a guest took, in its mode.
-    func noteDetachTime(of name: String, since began: ContinuousClock.Instant, devices: Int) {
-        guard devices > 0 else { return }
-        change(name) { guest in
+    /// - Parameter took: what it took in the guest's mode, and for that mode's sake.
+    func measure(_ change: ModeMeter.Change, of name: String, took: Duration) {
+        self.change(name) { guest in
             guard guest.isModeAuto, let mode = guest.loadedMode else { return }
-            guest.modeMeter.measure(.detach, in: mode, took: (ContinuousClock.now - began) / devices)
+            guest.modeMeter.measure(change, in: mode, took: took)
         }
+    }
+
+    func measureDetach(of name: String, _ devices: Int, since began: ContinuousClock.Instant) {
+        guard devices > 0 else { return }
+        measure(.detach, of: name, took: (ContinuousClock.now - began) / devices)
     }
 
     // MARK: - Moving
@@ -117,6 +119,7 @@ extension ControlPlane {
             let current = guest.autoMode, guest.loadedMode == current, hasNothing(name),
             guest.modeMeter.advice(for: current, at: .now, rule: modeRule).mode != current
         else { return }
+        change(name) { $0.isMoving = true }
         _ = beginUnload(name, .idle, because: .mode)
     }
 }

@@ -103,7 +103,7 @@ extension ControlPlane {
         if guestRegistry[guest]?.hasModule == true {
             let began = ContinuousClock.now
             try await letGo(attachments, by: guest, release, until: deadline, operation: operation)
-            noteDetachTime(of: guest, since: began, devices: attachments.count)
+            measureDetach(of: guest, attachments.count, since: began)
             // What the guest hasn't ended by now it never will.
             return await cut(attachments, operation: operation)
         }
@@ -135,7 +135,7 @@ extension ControlPlane {
         do throws(Problem) {
             let began = ContinuousClock.now
             try await unplug(attachments, release, until: deadline, operation: operation)
-            noteDetachTime(of: guest, since: began, devices: attachments.count)
+            measureDetach(of: guest, attachments.count, since: began)
         } catch {
             restore(attachments)
             throw error
@@ -248,7 +248,7 @@ extension ControlPlane {
         if attachment.redirect != nil { freeNumber(of: attachment) }
         if isThere(id) { await reset(attachment, operation: operation) }
         await shielded { await attachment.device.close() }
-        noteChange(.detach, of: attachment.guest)
+        count(.detach, of: attachment.guest)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path)
         if let operation { operationLog.step(operation, "detached \(id)") }
         settle(id)

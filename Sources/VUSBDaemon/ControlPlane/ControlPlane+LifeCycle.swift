@@ -76,7 +76,8 @@ extension ControlPlane {
             let guest = guestRegistry[name]
         else { return }
         let plan = LoadPlan(
-            origin: .comeback, mode: guest.loadedMode ?? .files, isAuto: guest.isModeAuto, modulesBefore: guest.modules)
+            origin: guest.isMoving ? .move : .comeback, mode: guest.loadedMode ?? .files, isAuto: guest.isModeAuto,
+            modulesBefore: guest.modules)
         _ = beginLoad(name, plan)
     }
 

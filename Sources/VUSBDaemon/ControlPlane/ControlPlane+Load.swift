@@ -44,6 +44,7 @@ extension ControlPlane {
             guest.loadedMode = plan.mode
             guest.isModeAuto = plan.isAuto
             guest.isGone = false
+            guest.isMoving = false
             guest.silence = nil
             if guest.loadOrder == 0 || !guest.keepsLoaded { guest.loadOrder = order }
         }

@@ -95,7 +95,7 @@ extension ControlPlane {
         attachment.device.disconnect()
         attachment.quiet()
         unpublish(attachment)
-        noteChange(.detach, of: attachment.guest)
+        count(.detach, of: attachment.guest)
         emit(.detached, guest: attachment.guest, device: id, path: attachment.path, detail: cause)
         Task {
             await self.cutOff(attachment)

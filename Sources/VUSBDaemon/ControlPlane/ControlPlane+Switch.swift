@@ -176,7 +176,7 @@ extension ControlPlane {
         // From W4 on: before it the guest worked with it.
         let began = steps.last { $0.name == Self.draining || $0.name == Self.quiescing }?.atMilliseconds ?? 0
         let time = ((steps.last?.atMilliseconds ?? 0) - began).rounded()
-        for guest in [old, new] { noteChange(.switch, of: guest) }
+        for guest in [old, new] { count(.switch, of: guest) }
         emit(.switched, guest: new, device: id, detail: "from \(old) in \(Int(time)) ms")
     }
 }

@@ -44,7 +44,9 @@ extension ControlPlane {
                 try await plane.takeBack(attachments, from: name, release, operation: operation)
                 plane.operationLog.setCancellable(operation, false)
                 // Where it's only the monitor that was lost, the module is there yet when it's found again.
-                if cause != .gone || !waits { try await plane.takeOut(of: name, release, operation: operation) }
+                if cause != .gone || !waits {
+                    try await plane.takeOut(of: name, release, because: cause, operation: operation)
+                }
             } catch {
                 plane.setState(before, of: name)
                 // What came while it drained found no loaded guest, and what was taken back is its own yet.
@@ -66,10 +68,14 @@ extension ControlPlane {
 
     /// Its devices are the host's again; now the module.
     /// - Throws: why it couldn't be taken out, where that is for the guest to mend.
-    private func takeOut(of name: String, _ release: Release, operation: Int) async throws(Problem) {
+    private func takeOut(
+        of name: String, _ release: Release, because cause: UnloadCause, operation: Int
+    ) async throws(Problem) {
         let began = ContinuousClock.now
         let failure = await removeModules(from: name, operation: operation)
-        noteChange(.unload, of: name, took: failure == nil ? ContinuousClock.now - began : nil)
+        // A move to another mode isn't the guest's doing.
+        if cause != .mode { count(.unload, of: name) }
+        if failure == nil { measure(.unload, of: name, took: ContinuousClock.now - began) }
         guard let failure else { return }
         tellOfLeftovers(in: name, because: failure, operation: operation)
         guard release.onDeadline == .refuse, failure.code == .busy, hasModule(name) else { return }

@@ -12,6 +12,8 @@ struct LoadPlan: Sendable {
         case restore
         /// Its machine is back.
         case comeback
+        /// Another mode is the better one for it: it was unloaded just for that.
+        case move
         /// It's given a device.
         case demand
     }

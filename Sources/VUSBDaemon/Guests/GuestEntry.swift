@@ -79,6 +79,8 @@ struct GuestEntry: Sendable {
     var isModeAuto = false
     /// What was chosen last where nobody chose, and there was a choice.
     var autoMode: GuestMode?
+    /// It's unloaded only to be loaded in another mode.
+    var isMoving = false
     /// Which of its modes would be the better one.
     var modeMeter = ModeMeter()
     /// What vusbd brought into its kernel and hasn't taken out yet; outlives an unload that couldn't.

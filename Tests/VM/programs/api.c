@@ -19,6 +19,20 @@ static void must(int holds, const char *what)
     exit(1);
 }
 
+// Takes the chunks' lengths out of a body, in place.
+static void join_chunks(char *body)
+{
+    char *to = body, *from = body, *end;
+    size_t length;
+
+    while ((length = strtoul(from, &end, 16)) > 0 && strncmp(end, "\r\n", 2) == 0 && length <= strlen(end + 2)) {
+        memmove(to, end + 2, length);
+        to += length;
+        from = end + 2 + length;
+    }
+    *to = 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -41,10 +55,14 @@ int main(int argc, char **argv)
         count += (size_t)piece;
     must(piece == 0, "answer");
     char *body = strstr(answer, "\r\n\r\n");
-    if (strncmp(answer, "HTTP/1.1 20", 11) != 0 || !body || strcasestr(answer, "\r\ntransfer-encoding: chunked")) {
+    if (strncmp(answer, "HTTP/1.1 20", 11) != 0 || !body) {
         fprintf(stderr, "api %s: an answer of another kind: %.200s\n", argv[1], answer);
         return 1;
     }
-    fputs(body + 4, stdout);
+    *body = 0;
+    body += 4;
+    if (strcasestr(answer, "\r\ntransfer-encoding: chunked"))
+        join_chunks(body);
+    fputs(body, stdout);
     return 0;
 }

@@ -18,7 +18,7 @@ lend "$zero" web1 >/dev/null || exit 1
 switch_to() {
     switch_operation=$(api "devices/$zero/switch" \
         "{\"guest\": \"$1\", \"deadlineSeconds\": $2, \"onDeadline\": \"$3\"}" | sed 's/.*"id":\([0-9]*\).*/\1/')
-    api "operations/$switch_operation?wait=60" | sed 's/.*"state":"\([a-z]*\)".*/\1/'
+    api "operations/$switch_operation?wait=60" | grep -oE '"state":"(succeeded|failed|cancelled|running)"' | cut -d'"' -f4
 }
 readers=
 begin_reading() {
