@@ -2,7 +2,7 @@
 daemon=host
 memory=512
 prepare() {
-    echo 'auto: {window: 20s, dear: 2s, cheap: 1s}' >vusb.yaml
+    echo 'auto: {window: 20s, dear: 6s, cheap: 1s}' >vusb.yaml
     qemu_arguments+=(-device qemu-xhci,id=xhci)
     start_vusbd --config "$work/vusb.yaml" --emulate serial && vm vm1
 }
