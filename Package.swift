@@ -34,6 +34,8 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -56,6 +58,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.33.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.2.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
@@ -82,6 +85,7 @@ let package = Package(
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "VUSBSystem", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBCharDevice", ["VUSBCore", "VUSBSystem", "CFuse3", "CVUSBShims", deque]),
+        target("VUSBIP", ["VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
@@ -95,6 +99,7 @@ let package = Package(
             "VUSBDaemon",
             [
                 "VUSBCore", "VUSBHost", "VUSBEmulation", "VUSBFileSystem", "VUSBCharDevice", "VUSBUevent", "VUSBRedir",
+                "VUSBIP",
                 "VUSBVMM",
                 "VUSBControl", "CVUSBShims",
                 logging, lifecycle, unixSignals, yams,
@@ -113,6 +118,7 @@ let package = Package(
         tests("VUSBUevent", ["CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
         tests("VUSBCharDevice", ["CFuse3"]),
+        tests("VUSBIP", ["VUSBEmulation", nioCore, nioPosix, nioSSL]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
@@ -142,6 +148,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("HCDChannel", ["VUSBCore", "VUSBFileSystem", "VUSBTestSupport"]),
         fuzzer("Redir", ["VUSBCore", "VUSBRedir", "VUSBTestSupport"]),
         fuzzer("Usbfs", ["VUSBCore", "VUSBCharDevice", "VUSBTestSupport"]),
+        fuzzer("USBIP", ["VUSBCore", "VUSBIP", "VUSBTestSupport"]),
         fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
         fuzzer("QMP", ["VUSBVMM"]),
         fuzzer("GuestAgent", ["VUSBVMM"]),

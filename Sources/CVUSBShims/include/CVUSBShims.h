@@ -6,4 +6,5 @@
 #include "CVUSBShimsFile.h"
 #include "CVUSBShimsChannel.h"
 #include "CVUSBShimsModule.h"
+#include "CVUSBShimsSocket.h"
 #include "CVUSBShimsUevent.h"

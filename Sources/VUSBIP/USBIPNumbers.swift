@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+
+/// Numbers of the protocol: usbip_protocol.rst, and include/uapi/linux/usbip.h.
+enum USBIPNumbers {
+    static let version: UInt16 = 0x0111
+    /// OP_REQ_DEVLIST and OP_REQ_IMPORT; the answers' codes lack the highest bit.
+    static let requestList: UInt16 = 0x8005
+    static let requestImport: UInt16 = 0x8003
+    static let replyList: UInt16 = 0x0005
+    static let replyImport: UInt16 = 0x0003
+    /// Version, code, status.
+    static let operationBytes = 8
+    static let busIDBytes = 32
+    static let pathBytes = 256
+    /// A device in an answer, without its interfaces.
+    static let recordBytes = 312
+
+    static let commandSubmit: UInt32 = 1
+    static let commandUnlink: UInt32 = 2
+    static let replySubmit: UInt32 = 3
+    static let replyUnlink: UInt32 = 4
+    /// Of each command and its answer.
+    static let headerBytes = 48
+    static let packetBytes = 16
+    /// `number_of_packets` where there are none.
+    static let noPackets: UInt32 = 0xffff_ffff
+
+    /// URB_SHORT_NOT_OK, URB_ZERO_PACKET.
+    static let flagShortNotOK: UInt32 = 0x01
+    static let flagZeroPacket: UInt32 = 0x40
+}
+
+/// `status` of an OP_REP_IMPORT.
+enum USBIPImportStatus: UInt32 {
+    case success = 0
+    case busy = 2
+    case noDevice = 4
+}
+
+extension DeviceSpeed {
+    /// `enum usb_device_speed` of Linux.
+    var usbipNumber: UInt32 {
+        switch self {
+        case .low: 1
+        case .full: 2
+        case .high: 3
+        case .super: 5
+        case .superPlus: 6
+        }
+    }
+}
+
+extension URBStatus {
+    /// What a peer is told. -ENOENT means to a driver that it has killed the URB itself, so that isn't said of an endpoint
+    /// that isn't there.
+    var usbipNumber: Int32 { self == .noEndpoint ? URBStatus.shutdown.rawValue : rawValue }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Synchronization
+internal import VUSBCore
+
+/// What a peer asks for. All of it is on the loop's thread, in the order in which it was said.
+extension USBIPSession {
+    /// Takes commands apart and carries them out.
+    /// - Returns: how many bytes have been taken.
+    func read(_ bytes: RawSpan) throws(USBIPViolation) -> Int {
+        var position = 0
+        while position < bytes.byteCount, !outgoing.isFull {
+            if reader.isBetweenCommands {
+                let id = deviceID
+                let command = try reader.whole(USBIPNumbers.headerBytes, of: bytes, at: &position) {
+                    header throws(USBIPViolation) in try USBIPCommand(header, deviceID: id)
+                }
+                if let command { try begin(command) }
+            } else {
+                proceed(bytes, &position)
+            }
+        }
+        return position
+    }
+
+    private func begin(_ command: USBIPCommand) throws(USBIPViolation) {
+        switch command {
+        case .unlink(let seqnum, let target):
+            if early.isAhead(of: target, by: seqnum), early.keep(seqnum, of: target) { return }
+            early.note(seqnum)
+            unlink(seqnum, target)
+        case .submit(let submit):
+            guard seqnums[submit.seqnum] == nil else { throw .seqnum(submit.seqnum) }
+            var inbound = USBIPInbound(submit)
+            settleEarly(&inbound)
+            prepare(&inbound)
+            guard inbound.isWhole else {
+                reader.inbound = consume inbound
+                return
+            }
+            carryOut(inbound)
+        }
+    }
+
+    /// U12, U13: UNLINKs that came before the SUBMIT they mean.
+    private func settleEarly(_ inbound: inout USBIPInbound) {
+        let seqnum = inbound.submit.seqnum
+        early.note(seqnum)
+        guard !early.isEmpty else { return }
+        inbound.unlink = early.take(of: seqnum)
+        answerEnded()
+        for stale in early.takeAll(before: seqnum) { outgoing.append(USBIPReply(unlink: stale, .success)) }
+    }
+
+    /// Takes the memory for what follows the header.
+    private func prepare(_ inbound: inout USBIPInbound) {
+        let submit = inbound.submit
+        if inbound.unlink != nil { inbound.refusal = .cancelled }
+        if inbound.refusal == nil {
+            inbound.refusal = bytesInFlight + submit.length > USBIPLimits.bytes ? .noMemory : nil
+        }
+        if inbound.refusal == nil, submit.dataCount > 0 {
+            inbound.buffer = device.sendPool.takeAny(submit.dataCount)
+            if inbound.buffer == nil { inbound.refusal = .noMemory }
+        }
+        // Those of a refused transfer, too: its answer has them.
+        guard submit.packetCount > 0 else { return }
+        inbound.packets = IsoPacketTable(count: submit.packetCount, from: device.pool)
+    }
+
+    private func proceed(_ bytes: RawSpan, _ position: inout Int) {
+        guard var inbound = reader.inbound.take() else { return }
+        position += inbound.takeData(bytes, from: position)
+        while inbound.received == inbound.submit.dataCount, !inbound.isWhole, position < bytes.byteCount {
+            let packet = reader.whole(USBIPNumbers.packetBytes, of: bytes, at: &position) { IsoPacket($0, at: 0) }
+            if let packet { inbound.take(packet) }
+        }
+        guard inbound.isWhole else {
+            reader.inbound = consume inbound
+            return
+        }
+        carryOut(inbound)
+    }
+
+    // MARK: - SUBMIT
+
+    private func carryOut(_ inbound: consuming USBIPInbound) {
+        let submit = inbound.submit
+        var memory: USBIPMemory?
+        if inbound.refusal == nil, submit.direction == .in, submit.length > 0 {
+            if submit.length >= USBIPLimits.memory, submit.packetCount == 0 {
+                let taken = memories.take(submit.length)
+                inbound.buffer = taken.lend()
+                memory = taken
+            } else {
+                inbound.buffer = device.pool.takeAny(submit.length)
+                if inbound.buffer == nil { inbound.refusal = .noMemory }
+            }
+        }
+        guard inbound.refusal == nil, let slot = state.withLock({ $0.slots.take(submit, memory) }) else {
+            inbound.buffer = nil
+            memory?.release()
+            return refuse(inbound)
+        }
+        seqnums[submit.seqnum] = slot
+        bytesInFlight += submit.length
+        var urb = URB(
+            endpoint: submit.address, setup: submit.endpoint == 0 ? submit.setup : nil,
+            buffer: inbound.buffer.take(), requestedLength: submit.length, handler: self, context: UInt64(slot))
+        urb.flags = submit.urbFlags
+        urb.startFrame = submit.startFrame
+        urb.packets = inbound.packets.take()
+        hand(urb, slot)
+    }
+
+    private func hand(_ urb: consuming URB, _ slot: Int) {
+        let token = device.submit(urb)
+        // Nobody but this thread releases slots or unlinks: it's this URB's yet.
+        state.withLock { state in
+            if state.slots[slot].phase == .submitting { state.slots[slot].phase = .inFlight(token) }
+        }
+        noteSubmit()
+    }
+
+    private func refuse(_ inbound: consuming USBIPInbound) {
+        answerEnded()
+        if let unlink = inbound.unlink { return outgoing.append(USBIPReply(unlink: unlink, .cancelled)) }
+        let submit = inbound.submit
+        let status = inbound.refusal ?? .noMemory
+        let packets = inbound.packets.take()
+        answer(submit, status, packets)
+    }
+
+    private func answer(_ submit: USBIPSubmit, _ status: URBStatus, _ packets: consuming IsoPacketTable?) {
+        let reply = USBIPReply(submit: submit.seqnum, status, packetCount: submit.wirePacketCount)
+        outgoing.append(reply)
+        guard let packets else { return }
+        outgoing.fill { buffer in
+            for index in 0..<packets.count { buffer.append(packets[index]) }
+        }
+    }
+
+    // MARK: - UNLINK
+
+    /// U1 to U6 of USBIP.md.
+    private func unlink(_ seqnum: UInt32, _ target: UInt32) {
+        answerEnded()
+        let found = seqnums[target].map { slot in
+            state.withLock { state -> (isTaken: Bool, token: URBToken?) in
+                guard state.slots[slot].unlink == nil else { return (false, nil) }
+                state.slots[slot].unlink = seqnum
+                guard case .inFlight(let token) = state.slots[slot].phase else { return (true, nil) }
+                return (true, token)
+            }
+        }
+        guard let found, found.isTaken else { return outgoing.append(USBIPReply(unlink: seqnum, .success)) }
+        if let token = found.token { device.cancel(token) }
+    }
+}
+
+extension USBIPFrameReader {
+    var isBetweenCommands: Bool {
+        switch inbound {
+        case .some: false
+        case .none: true
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import VUSBCore
+
+/// A URB of a session, from its submit until its answer is in the batch.
+struct USBIPSlot: ~Copyable {
+    enum Phase: Equatable {
+        case free
+        /// `VirtualDevice.submit` hasn't returned.
+        case submitting
+        case inFlight(URBToken)
+        /// The URB is here.
+        case finished
+    }
+
+    var phase = Phase.free
+    var seqnum: UInt32 = 0
+    var wirePacketCount: UInt32 = 0
+    /// The seqnum of the UNLINK that waits for its end.
+    var unlink: UInt32?
+    /// Where its data come in, for those that are sent from there.
+    var memory: USBIPMemory?
+    var urb: URB?
+}
+
+/// What is answered: all of a slot that has been released.
+struct USBIPFinished: ~Copyable {
+    let seqnum: UInt32
+    let wirePacketCount: UInt32
+    let unlink: UInt32?
+    let memory: USBIPMemory?
+    var urb: URB?
+}
+
+/// The slots of a session, made once: nothing is allocated for a URB.
+@safe
+struct USBIPSlots: ~Copyable, @unchecked Sendable {
+    // SAFETY: the memory has this value as its only owner; `USBIPSession` guards it with its Mutex.
+    private let base: UnsafeMutablePointer<USBIPSlot>
+    private var free: [Int]
+
+    init() {
+        unsafe base = UnsafeMutablePointer<USBIPSlot>.allocate(capacity: USBIPLimits.urbs)
+        for index in 0..<USBIPLimits.urbs { unsafe (base + index).initialize(to: USBIPSlot()) }
+        free = Array((0..<USBIPLimits.urbs).reversed())
+    }
+
+    deinit {
+        unsafe base.deinitialize(count: USBIPLimits.urbs)
+        unsafe base.deallocate()
+    }
+
+    var inUse: Int { USBIPLimits.urbs - free.count }
+
+    subscript(index: Int) -> USBIPSlot {
+        _read {
+            precondition(index >= 0 && index < USBIPLimits.urbs)
+            yield unsafe base[index]
+        }
+        _modify {
+            precondition(index >= 0 && index < USBIPLimits.urbs)
+            yield unsafe &base[index]
+        }
+    }
+
+    /// Nil where all are in use.
+    mutating func take(_ submit: USBIPSubmit, _ memory: USBIPMemory?) -> Int? {
+        guard let index = free.popLast() else { return nil }
+        self[index].phase = .submitting
+        self[index].seqnum = submit.seqnum
+        self[index].wirePacketCount = submit.wirePacketCount
+        self[index].memory = memory
+        return index
+    }
+
+    /// Takes all out of a slot whose URB has ended.
+    mutating func release(_ index: Int) -> USBIPFinished {
+        let finished = USBIPFinished(
+            seqnum: self[index].seqnum, wirePacketCount: self[index].wirePacketCount,
+            unlink: self[index].unlink.take(), memory: self[index].memory.take(), urb: self[index].urb.take())
+        self[index].phase = .free
+        free.append(index)
+        return finished
+    }
+
+    /// Of all that are in flight.
+    var tokens: [URBToken] {
+        (0..<USBIPLimits.urbs).compactMap { index in
+            guard case .inFlight(let token) = self[index].phase else { return nil }
+            return token
+        }
+    }
+}
