@@ -81,9 +81,10 @@ VUSBFileSystem  VUSBCore CFuse3 CVUSBShims
 VUSBUevent      VUSBCore CVUSBShims
 VUSBRedir       VUSBCore VUSBSystem CUSBRedirParser CVUSBShims
 VUSBCharDevice  VUSBCore VUSBSystem CFuse3 CVUSBShims
+VUSBIP          VUSBCore VUSBSystem CVUSBShims
 VUSBVMM         VUSBCore CVUSBShims
 VUSBControl
-VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBCharDevice VUSBUevent VUSBRedir VUSBVMM VUSBControl CVUSBShims
+VUSBDaemon      VUSBCore VUSBHost VUSBEmulation VUSBFileSystem VUSBCharDevice VUSBUevent VUSBRedir VUSBIP VUSBVMM VUSBControl CVUSBShims
 VUSBTestSupport VUSBCore
 vusbd           VUSBDaemon
 vusbctl         VUSBControl

@@ -7,7 +7,7 @@ package struct ClaimSpec: Codable, Sendable, Equatable {
         case never
         /// Once the guest that has it doesn't use it.
         case idle
-        /// At once: what the other is at gets 5 s.
+        /// As `idle`, but after 5 s even if that uses it.
         case now
     }
 

@@ -6,7 +6,7 @@ package struct GuestSpec: Codable, Sendable, Equatable {
     package var name: String
     /// How vusbd reaches the guest; `local` for a process or container on this host, `qemu` for a virtual machine.
     package var connector: String?
-    /// `files`, `module` or `auto`.
+    /// `files`, `module`, `redirect`, `usbip` or `auto`.
     package var mode: String?
     /// The path of the VM's QMP socket; connector `qemu` only.
     package var qmp: String?
@@ -34,6 +34,12 @@ package struct GuestSpec: Codable, Sendable, Equatable {
     /// It writes to its `heartbeat` file at least so often, in seconds; mode `files` with `local` only. What is silent for
     /// longer loses its devices.
     package var heartbeatSeconds: Double?
+    /// Where its USB/IP clients connect, and nobody else's: `tcp:PORT`, `tcp:ADDRESS:PORT`, `unix:PATH`, `vsock:PORT`; mode
+    /// `usbip` only.
+    package var listen: [String]?
+    /// Who it is at the USB/IP listeners that all guests share: `cid:NUMBER`, `user:NAME`, `certificate:COMMON-NAME`,
+    /// `sha256:FINGERPRINT`; mode `usbip` only.
+    package var clients: [String]?
     /// What it is to have when loaded: device ids, `VID:PID` or `VID:PID:SERIAL`.
     package var devices: [String]?
 
@@ -43,7 +49,7 @@ package struct GuestSpec: Codable, Sendable, Equatable {
         fileMode: String? = nil, nodes: Bool? = nil, priority: Int? = nil, maxBytesPerSecond: Int? = nil,
         maxURBs: Int? = nil,
         maxBytesInFlight: Int? = nil, maxDevices: Int? = nil, heartbeatSeconds: Double? = nil,
-        devices: [String]? = nil
+        listen: [String]? = nil, clients: [String]? = nil, devices: [String]? = nil
     ) {
         self.name = name
         self.connector = connector
@@ -62,6 +68,8 @@ package struct GuestSpec: Codable, Sendable, Equatable {
         self.maxBytesInFlight = maxBytesInFlight
         self.maxDevices = maxDevices
         self.heartbeatSeconds = heartbeatSeconds
+        self.listen = listen
+        self.clients = clients
         self.devices = devices
     }
 }
@@ -108,6 +116,9 @@ package struct GuestInfo: Codable, Sendable, Equatable {
     package var nodes: Bool
     /// The major number of all of them; absent before the guest was loaded with them.
     package var nodeMajor: Int?
+    /// As declared; empty but for mode `usbip`.
+    package var listen: [String]
+    package var clients: [String]
     /// 0 to 99.
     package var priority: Int
     package var devices: [String]
@@ -121,7 +132,7 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         export: String? = nil,
         channel: ChannelInfo? = nil, machine: Machine? = nil, state: State,
         reason: String? = nil, silent: Bool = false, owner: Int, group: Int, fileMode: String, nodes: Bool = false,
-        nodeMajor: Int? = nil,
+        nodeMajor: Int? = nil, listen: [String] = [], clients: [String] = [],
         priority: Int = 50,
         devices: [String],
         declaredBy: String, attachments: [AttachmentInfo]
@@ -146,6 +157,8 @@ package struct GuestInfo: Codable, Sendable, Equatable {
         self.fileMode = fileMode
         self.nodes = nodes
         self.nodeMajor = nodeMajor
+        self.listen = listen
+        self.clients = clients
         self.priority = priority
         self.devices = devices
         self.declaredBy = declaredBy

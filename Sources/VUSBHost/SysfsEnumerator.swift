@@ -40,8 +40,9 @@ struct SysfsEnumerator {
             let device = HostFiles.number(directory + "/devnum"), device > 0,
             let rate = HostFiles.text(directory + "/speed"), rate != "unknown"
         else { return nil }
-        guard !isLentToUs(bus: bus) else {
-            return .refused(id, bus: bus, device: device, reason: "vusb_hcd brought it here: it's lent to this kernel")
+        if let carrier = carrier(of: bus) {
+            return .refused(
+                id, bus: bus, device: device, reason: "\(carrier) brought it here: it may be lent to this kernel")
         }
         do throws(Unreadable) {
             let descriptors = try Self.descriptors(in: directory)
@@ -67,10 +68,12 @@ struct SysfsEnumerator {
         }
     }
 
-    /// Whether the bus is one of our module's: what is lent to this very kernel (connector local) comes back as a device
-    /// of its own, and lending that again would go round for ever. A root hub's serial number is its controller's name.
-    private func isLentToUs(bus: Int) -> Bool {
-        HostFiles.text("\(root)/usb\(bus)/serial")?.hasPrefix("vusb_hcd.") ?? false
+    /// What carries the bus's devices here from elsewhere, nil where that's a controller: our module, or the kernel's client
+    /// of USB/IP. What is lent to this very kernel comes back as a device of its own, and lending that again would go round for
+    /// ever. A root hub's serial number is its controller's name.
+    private func carrier(of bus: Int) -> String? {
+        guard let name = HostFiles.text("\(root)/usb\(bus)/serial")?.split(separator: ".").first else { return nil }
+        return ["vusb_hcd", "vhci_hcd"].first { $0 == name }
     }
 
     private struct Unreadable: Error {

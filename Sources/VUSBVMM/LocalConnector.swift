@@ -12,7 +12,7 @@ package import VUSBCore
 /// arrive on a serial queue and are put into the stream. Lock order: none, it is a leaf.
 package final class LocalConnector: VMMConnector {
     package let name = "local"
-    package let modes: [GuestMode] = [.files, .module]
+    package let modes: [GuestMode] = [.files, .module, .usbip]
 
     private struct Binding {
         let process: GuestProcess?

@@ -29,6 +29,8 @@ package enum GuestMode: String, Sendable, CaseIterable {
     case module
     /// A `usb-redir` is hot-plugged into its own controller for each device; no software in it.
     case redirect
+    /// Its devices wait at listeners for a client of the USB/IP protocol, such as Linux's `vhci-hcd`.
+    case usbip
 }
 
 /// Where a connector finds a guest. Each uses what it needs and refuses what it can't use.

@@ -12,6 +12,8 @@ enum Exit: Int32 {
     case busy = 4
     /// By ^C: 128 and the signal's number, as shells have it.
     case cancelled = 130
+    /// Nobody reads what it prints: as by SIGPIPE.
+    case unread = 141
 
     init(_ problem: Problem) {
         self =

@@ -62,10 +62,13 @@ private enum Candidate {
 /// How devices are taken from their guests.
 struct ReleaseOptions: ParsableArguments {
     @Option(
-        help: """
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            """
             How long to wait for the guest to stop working with a device, and for transfers in flight to end, such as 5s \
-            or 500ms. Default: 5s.
-            """)
+            or 500ms; 1h at most. Default: 5s.
+            """, valueName: "time"),
+        transform: Seconds.within(Rules.deadlines))
     var deadline: Seconds?
 
     @Option(name: .customLong("on-deadline"), help: "What happens then: refuse, cancel or wait. Default: refuse.")
@@ -86,22 +89,3 @@ struct ReleaseOptions: ParsableArguments {
 }
 
 extension ReleaseRequest.OnDeadline: ExpressibleByArgument {}
-
-/// A duration as people write it: `500ms`, `5s`, `2m`, `1h`, or a number of seconds.
-struct Seconds: ExpressibleByArgument {
-    var value: Double
-
-    /// The longest that the daemon waits.
-    private static let range = 0.0...3600.0
-    private static let units = [("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600)]
-
-    init?(argument: String) {
-        let unit = Self.units.first { argument.hasSuffix($0.0) }
-        let number = argument.dropLast(unit?.0.count ?? 0)
-        guard number.utf8.allSatisfy({ "0123456789.".utf8.contains($0) }), let amount = Double(number) else {
-            return nil
-        }
-        value = amount * (unit?.1 ?? 1)
-        guard Self.range.contains(value) else { return nil }
-    }
-}

@@ -13,7 +13,8 @@ struct Vusbctl: AsyncParsableCommand {
         discussion: """
             DEVICE is a device id, VID:PID or VID:PID:SERIAL.
 
-            Exit codes: 0 done, 1 failed, 2 wrong usage, 3 access denied, 4 timed out or busy, 130 cancelled by ^C.
+            Exit codes: 0 done, 1 failed, 2 wrong usage, 3 access denied, 4 timed out or busy, 130 cancelled by ^C, 141 nobody \
+            reads what it prints.
             """,
         version: Version.current,
         subcommands: [
@@ -46,9 +47,7 @@ struct Vusbctl: AsyncParsableCommand {
         }
         let code = exitCode(for: error)
         guard code != .success else {
-            // Help, the version, a completion script: what was asked for.
-            Output.print(fullMessage(for: error))
-            return .done
+            return answer(fullMessage(for: error))
         }
         if let error = error as? any ExpectedError {
             let failure = Failure(error)
@@ -57,5 +56,15 @@ struct Vusbctl: AsyncParsableCommand {
         }
         Output.complain(fullMessage(for: error))
         return code == .validationFailure ? .usage : .failed
+    }
+
+    /// Prints help, the version, a completion script: what was asked for.
+    private static func answer(_ text: String) -> Exit {
+        do {
+            try Output.print(text)
+            return .done
+        } catch {
+            return report(error)
+        }
     }
 }

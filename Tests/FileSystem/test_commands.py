@@ -81,6 +81,28 @@ class Vusbctl(SharedDaemon):
             event = json.loads(watch.stdout.readline())
             types.append((event["type"], event["guest"]))
 
+    def test_a_reader_that_went_away_ends_what_runs_on(self):
+        for arguments in (["watch", "--after", "0"], ["status", "--watch"]):
+            command = [VUSBCTL, *arguments, "--socket", self.vusbd.socket]
+            running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.addCleanup(running.stderr.close)
+            self.addCleanup(running.wait, PATIENCE)
+            self.addCleanup(running.kill)
+            self.assertNotEqual(running.stdout.readline(), "")
+            running.stdout.close()
+            # Of `watch` nothing more is printed: no event comes.
+            self.assertEqual((running.wait(PATIENCE), running.stderr.read()), (141, ""), arguments)
+
+    def test_what_cannot_be_printed_is_a_failure(self):
+        for arguments in (["devices"], ["devices", "--json"], ["watch", "--after", "0"], ["--version"]):
+            command = [VUSBCTL, *arguments]
+            environment = {**os.environ, "VUSB_SOCKET": str(self.vusbd.socket)}
+            with open("/dev/full", "w") as full:
+                result = subprocess.run(
+                    command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE * 2)
+            message = "vusbctl: the standard output can't be written: No space left on device\n"
+            self.assertEqual((result.returncode, result.stderr), (1, message), arguments)
+
     def test_doctor_looks_at_the_mount(self):
         findings = self.read_json("doctor")
         self.assertTrue(findings)

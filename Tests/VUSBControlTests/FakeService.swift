@@ -41,7 +41,8 @@ actor FakeService: ControlService {
     /// What a guest named `holder` has from the beginning.
     static let attachment = AttachmentInfo(
         device: "1-2.3", guest: "holder", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
-        mode: "files", state: "attached", urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0)
+        mode: "files", state: "attached", urbsInFlight: 1, urbs: 5, failedURBs: 0, bytesIn: 512, bytesOut: 0,
+        busy: ["somebody holds it: backup", "1 URB in flight"])
 
     static let modules = [
         ModuleInfo(
@@ -153,7 +154,8 @@ actor FakeService: ControlService {
             mode: specification.mode ?? "auto", loadedMode: isHolder ? "module" : nil,
             policy: specification.policy ?? "manual", qmp: specification.qmp, agent: specification.agent,
             share: specification.share, channel: isHolder ? channel : nil, state: isHolder ? .loaded : .unloaded,
-            owner: 0, group: 0, fileMode: specification.fileMode ?? "0600", devices: specification.devices ?? [],
+            silent: isHolder, owner: 0, group: 0, fileMode: specification.fileMode ?? "0600",
+            devices: specification.devices ?? [],
             declaredBy: "control", attachments: isHolder ? [Self.attachment] : [])
         declared[guest.name] = guest
         return guest

@@ -135,7 +135,7 @@ import Testing
                 GuestSpec(
                     name: "", connector: "", mode: "", qmp: "", agent: "", share: "", policy: "", owner: "", group: "",
                     fileMode: "", nodes: true, priority: 1, maxBytesPerSecond: 1, maxURBs: 1, maxBytesInFlight: 1,
-                    maxDevices: 1, heartbeatSeconds: 1, devices: [])
+                    maxDevices: 1, heartbeatSeconds: 1, listen: [], clients: [], devices: [])
             ),
             (
                 "GuestInfo",

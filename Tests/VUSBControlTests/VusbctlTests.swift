@@ -54,10 +54,9 @@ import VUSBControl
 
     @Test(arguments: [
         ["frob"], ["load"], ["attach", "1-1"], ["status", "extra"], ["status", "--frob"], ["detach"],
-        ["unload", "a", "--deadline", "soon"], ["unload", "a", "--deadline", "-1s"],
-        ["unload", "a", "--deadline", "2h"], ["unload", "a", "--on-deadline", "later"],
+        ["unload", "a", "--on-deadline", "later"],
         ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["modules", "6.1.0"], ["guest", "add", "--qmp"],
-        ["guest", "frob"], ["load", "a", "--process", "x"],
+        ["guest", "frob"],
         ["watch", "--after", "-1"], ["--socket"],
     ])
     func wrongUsageEndsWith2(arguments: [String]) async throws {
@@ -65,6 +64,23 @@ import VUSBControl
         #expect(run.code == 2, "\(arguments): \(run)")
         #expect(!run.errors.isEmpty)
         #expect(run.output.isEmpty)
+    }
+
+    @Test(arguments: [
+        (["unload", "a", "--deadline", "soon"], "'--deadline <time>': it must be a time from 0s to 1h"),
+        (["unload", "a", "--deadline", "-1s"], "'--deadline <time>': it must be a time from 0s to 1h"),
+        (["focus", "a", "--deadline", "61m"], "'--deadline <time>': it must be a time from 0s to 1h"),
+        (["hold", "1-1", "--for", "0s"], "'--for <time>': it must be a time from 1s to 24h"),
+        (["hold", "1-1", "--for", "25h"], "'--for <time>': it must be a time from 1s to 24h"),
+        (["guest", "add", "a", "--heartbeat", "999ms"], "'--heartbeat <time>': it must be a time from 1s to 1h"),
+        (["guest", "add", "a", "--priority", "-1"], "'--priority <priority>': it must be a number from 0 to 99"),
+        (["guest", "add", "a", "--max-urbs", "0"], "'--max-urbs <max-urbs>': it must be a number from 1 to"),
+        (["load", "a", "--process", "x"], "'--process <pid>': it must be a number from 1 to 4194304"),
+    ])
+    func whatIsOutOfRangeIsToldInTheOptionsWords(arguments: [String], message: String) async throws {
+        let run = try await Self.run(arguments)
+        #expect(run.code == 2, "\(arguments): \(run)")
+        #expect(run.errors.contains("The value '\(arguments.last ?? "")' is invalid for \(message)"), "\(run)")
     }
 
     @Test func helpVersionAndCompletionsEndWith0() async throws {
@@ -153,7 +169,8 @@ import VUSBControl
             let output = try await Self.run(["guests"], socket: socket).output
             let lines = output.split(separator: "\n").map { $0.split(separator: " ").joined(separator: " ") }
             #expect(lines.first == "GUEST CONNECTOR MODE STATE LOADED AS MACHINE CHANNEL OWNER FILES HAS DECLARED BY")
-            #expect(lines.last == "holder local auto, on-demand loaded module - open, slow 0:0 0600 1-2.3 control")
+            #expect(
+                lines.last == "holder local auto, on-demand loaded, silent module - open, slow 0:0 0600 1-2.3 control")
         }
     }
 
@@ -201,6 +218,15 @@ import VUSBControl
             let status = try await fixture.client.status()
             #expect(try JSONDecoder().decode(DaemonStatus.self, from: answer).version == status.version)
             #expect(try JSONDecoder().decode(Rows.self, from: answer).attached == [FakeService.attachment])
+        }
+    }
+
+    @Test func statusSaysWhyADeviceIsBusy() async throws {
+        try await ServerFixture.with { fixture in
+            #expect(try await Self.run(["guest", "add", "holder"], socket: fixture.socketPath).code == 0)
+            let lines = try await Self.run(["status"], socket: fixture.socketPath).output.split(separator: "\n")
+            #expect(lines.contains { $0.hasPrefix("GUEST") && $0.hasSuffix("BYTES OUT  BUSY") })
+            #expect(lines.last?.hasSuffix("512       0          somebody holds it: backup") == true, "\(lines)")
         }
     }
 

@@ -148,6 +148,20 @@ import VUSBVMM
         await bench.close()
     }
 
+    /// C3 is the claim's: where that goes, another one decides.
+    @Test func whatWasTakenByHandGoesToTheNextClaimsGuest() async throws {
+        let bench = try await Bench.loaded(
+            ["emu-a 0525:a4a0"], guests: [GuestSpec(name: "web1"), GuestSpec(name: "web2")])
+        _ = try await bench.plane.addClaim(claim("first", ["product=0525:a4a0"], ["web1"]))
+        await attached(bench, "emu-a", to: "web1")
+        _ = try await bench.plane.addClaim(claim("second", ["class=ff"], ["web2"]))
+        _ = try await bench.detach("emu-a")
+        #expect(try await bench.plane.explainClaims(on: "emu-a").row == "C3")
+        try await bench.plane.removeClaim("first")
+        await attached(bench, "emu-a", to: "web2")
+        await bench.close()
+    }
+
     /// C3
     @Test func whatWasTakenByHandStaysFreeUntilItIsPluggedInAnew() async throws {
         let guests = [GuestSpec(name: "web1"), GuestSpec(name: "web2")]

@@ -70,4 +70,18 @@ import VUSBTestSupport
         #expect(info.error?.detail == "guest web1 has 1 device, as many as it may have")
         await bench.close()
     }
+
+    @Test func aGuestAtItsLimitGetsTheNextWhenOneHasGone() async throws {
+        let bench = try await Bench.loaded(
+            [], guests: [GuestSpec(name: "web1", maxDevices: 1, devices: ["0525:a4a0"])])
+        _ = try await bench.plane.plugIn("emu-a 0525:a4a0")
+        _ = await bench.event("attached") { $0.device == "emu-a" }
+        _ = try await bench.plane.plugIn("emu-b 0525:a4a0")
+        _ = await bench.event("attach-failed") { $0.device == "emu-b" }
+        let reason = try await bench.plane.explainClaims(on: "emu-b").reason
+        #expect(reason.contains("it waits until guest web1 has less than 1"))
+        try bench.source.pullOut(DeviceID("emu-a"))
+        #expect(await bench.event("attached") { $0.device == "emu-b" }?.guest == "web1")
+        await bench.close()
+    }
 }

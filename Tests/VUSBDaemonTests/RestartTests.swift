@@ -38,6 +38,39 @@ import VUSBVMM
         await first.close()
     }
 
+    /// C1: also where a claim is for another guest, which is loaded before.
+    @Test(arguments: [ClaimSpec.FailBack.never, .idle, .now])
+    func whatWasGivenByHandStaysWithItsGuest(failBack: ClaimSpec.FailBack) async throws {
+        let guests = ["web1", "web2", "web3"].map { GuestSpec(name: $0) }
+        let first = try await Bench.loaded(["emu-a 0525:a4a0"], guests: guests)
+        _ = try await first.plane.addClaim(
+            ClaimSpec(name: "stick", match: ["product=0525:a4a0"], guests: ["web1", "web2"], failBack: failBack))
+        _ = await first.event("attached")
+        let moved = try await first.finish(
+            await first.plane.switchDevice("emu-a", SwitchRequest(guest: "web3", deadlineSeconds: 1)))
+        #expect(moved.state == .succeeded)
+        let second = try await restart(first.store, ["emu-a 0525:a4a0"])
+        #expect(try await second.plane.device("emu-a").attachment?.guest == "web3")
+        await second.close()
+        await first.close()
+    }
+
+    @Test func aHoldOutlivesVusbd() async throws {
+        let first = try await Bench.loaded(["emu-a 0525:a4a0", "emu-b 0525:a4a1"])
+        for device in ["emu-a", "emu-b"] { try await first.attach(device) }
+        let hold = try await first.plane.hold("emu-a", HoldRequest(seconds: 3600, reason: "backup")).hold
+        _ = try await first.plane.hold("emu-b", HoldRequest())
+        try await first.plane.endHold("emu-b")
+        let second = try await restart(first.store, ["emu-a 0525:a4a0", "emu-b 0525:a4a1"])
+        let again = try await second.plane.device("emu-a").hold
+        #expect(again?.reason == "backup")
+        #expect(again.map { abs($0.until - (hold?.until ?? 0)) < 1 } == true)
+        #expect(try await second.plane.device("emu-b").hold == nil)
+        #expect(try await second.detach("emu-a").error?.code == .busy)
+        await second.close()
+        await first.close()
+    }
+
     @Test func attachmentsStaySavedOverACleanStop() async throws {
         let first = try await Bench.loaded(["emu-a 0525:a4a0"])
         try await first.attach("emu-a")

@@ -14,12 +14,15 @@ extension ControlClient {
         let query = after.map { "?after=\($0)" } ?? ""
         let response = try await send(try request(.GET, "/v1/events" + query), timeout: .hours(24 * 365))
         var lines = EventLines()
+        var parts = response.body.makeAsyncIterator()
+        while let bytes = try await part(&parts) {
+            for data in lines.feed(bytes.readableBytesView) { try await body(try event(data)) }
+        }
+    }
+
+    private func part(_ parts: inout HTTPClientResponse.Body.AsyncIterator) async throws -> ByteBuffer? {
         do {
-            for try await bytes in response.body {
-                for data in lines.feed(bytes.readableBytesView) { try await body(try event(data)) }
-            }
-        } catch let error as ClientError {
-            throw error
+            return try await parts.next()
         } catch is CancellationError {
             throw CancellationError()
         } catch {

@@ -4,7 +4,7 @@ extension GuestSpec: RequestMessage {
     static let fields = [
         "name", "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "fileMode", "nodes",
         "priority", "maxBytesPerSecond", "maxURBs", "maxBytesInFlight", "maxDevices", "heartbeatSeconds",
-        "devices",
+        "listen", "clients", "devices",
     ]
 
     func check() throws(Problem) {
@@ -24,6 +24,7 @@ extension GuestSpec: RequestMessage {
         try Rules.within(Rules.limits, maxBytesInFlight, "field 'maxBytesInFlight'")
         try Rules.within(Rules.limits, maxDevices, "field 'maxDevices'")
         try Rules.within(Rules.heartbeats, heartbeatSeconds, "field 'heartbeatSeconds'")
+        try Rules.usbip(listen, clients)
         guard let devices else { return }
         guard devices.count <= Rules.mostDevices else {
             throw Problem(.malformed, "field 'devices' has more than \(Rules.mostDevices)")

@@ -3,7 +3,7 @@
 /// Values of a guest's declaration that say how a virtual machine is reached. vusb.yaml is checked by them as well.
 extension Rules {
     package static let connectors = ["local", "qemu"]
-    package static let modes = ["files", "module", "redirect", "auto"]
+    package static let modes = ["files", "module", "redirect", "usbip", "auto"]
     package static let policies = ["manual", "on-demand"]
 
     /// The longest path that a socket's address holds (unix(7)), in bytes.

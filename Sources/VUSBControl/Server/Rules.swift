@@ -33,9 +33,9 @@ package enum Rules {
     /// Of a hold, in Unicode scalars.
     static let longestReason = 200
     /// Seconds that a device can be held.
-    static let holds = 1.0...86_400.0
+    package static let holds = 1.0...86_400.0
     /// PID_MAX_LIMIT of Linux.
-    static let processes = 1...4_194_304
+    package static let processes = 1...4_194_304
 
     /// `^[a-z0-9][a-z0-9-]{0,62}$`: it becomes a directory's name.
     package static func isGuestName(_ name: String) -> Bool {

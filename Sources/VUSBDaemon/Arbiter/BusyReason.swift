@@ -28,6 +28,13 @@ struct Hold: Sendable {
     var end: ContinuousClock.Instant
     var reason: String?
 
+    /// For so many seconds from now, by the wall clock.
+    init(from now: Double, seconds: Double, reason: String?) {
+        until = now + seconds
+        end = .now + .seconds(seconds)
+        self.reason = reason
+    }
+
     var isOver: Bool { ContinuousClock.now >= end }
     var info: HoldInfo { HoldInfo(until: until, reason: reason) }
 }

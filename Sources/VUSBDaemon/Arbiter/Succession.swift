@@ -33,18 +33,20 @@ struct Succession: Sendable {
 
 extension GuestRegistry {
     /// - Parameters:
-    ///   - isReleased: it was taken by hand from a guest of its claim.
+    ///   - releasedFrom: whom it was taken from by hand.
     ///   - loading: a guest to be taken for loaded: its load asks.
     ///   - excluded: one that has just failed to load or was unloaded, and isn't loaded for the device again.
     func succession(
-        of record: DeviceRecord, _ claims: ClaimTable, isReleased: Bool = false, loading: String? = nil,
+        of record: DeviceRecord, _ claims: ClaimTable, releasedFrom: String? = nil, loading: String? = nil,
         excluding excluded: String? = nil
     ) -> Succession {
         let guests = entries.values.map { Candidate($0, isLoading: $0.definition.name == loading) }
         let byHand = Self.byHand(record, guests)
-        if let byHand, case .loaded = byHand.heir { return byHand }
+        if let byHand, let name = byHand.heir.name, byHand.heir == .loaded(name) || self[name]?.isBeingLoaded == true {
+            return byHand
+        }
         if let claim = claims.first(for: record) {
-            return byClaim(claim, record, isReleased, loading, excluded)
+            return byClaim(claim, record, releasedFrom, loading, excluded)
         }
         return byHand ?? listed(record, guests, excluded)
     }
@@ -55,15 +57,17 @@ extension GuestRegistry {
         let loaded = holders.filter { $0.heir == .loaded($0.name) }
         let candidates = loaded.isEmpty ? holders : loaded
         guard let first = candidates.min(by: { $0.guest.loadOrder < $1.guest.loadOrder }) else { return nil }
-        return Succession(heir: first.heir, row: .byHand, reason: "it was given by hand to guest \(first.name)")
+        let silent = first.guest.isSilent ? ", which is silent: it has it again when it's heard" : ""
+        return Succession(
+            heir: first.heir, row: .byHand, reason: "it was given by hand to guest \(first.name)\(silent)")
     }
 
     /// C2, C3
     private func byClaim(
-        _ claim: Claim, _ record: DeviceRecord, _ isReleased: Bool, _ loading: String?, _ excluded: String?
+        _ claim: Claim, _ record: DeviceRecord, _ releasedFrom: String?, _ loading: String?, _ excluded: String?
     ) -> Succession {
         let declared = claim.guests.compactMap { self[$0] }
-        if isReleased || declared.contains(where: { $0.hasReleased(record) }) {
+        if releasedFrom.map(claim.guests.contains) == true || declared.contains(where: { $0.hasReleased(record) }) {
             return Succession(
                 row: .takenByHand, claim: claim,
                 reason: "it was taken by hand, and is free until it's plugged in anew or given by hand")
@@ -126,6 +130,8 @@ extension GuestRegistry {
 }
 
 extension GuestEntry {
+    var isBeingLoaded: Bool { if case .loading = state { true } else { false } }
+
     /// Given by somebody's hand, and not taken since.
     func hasByHand(_ record: DeviceRecord) -> Bool { held.contains { $0.byHand && $0.device.matches(record) } }
 

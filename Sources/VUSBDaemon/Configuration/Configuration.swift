@@ -29,6 +29,8 @@ struct Configuration: Sendable, Equatable {
     /// What mode `auto` goes by.
     var auto = ModeMeter.Rule()
     var access: [AccessRule] = []
+    /// Where clients of the USB/IP protocol connect, whichever guest they are.
+    var usbip: [USBIPListenerSpec] = []
 }
 
 /// A guest of vusb.yaml.

@@ -11,12 +11,12 @@ struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
         "modules", "guests", "claims", "focus", "health", "auto", "access",
-        "realtime",
+        "realtime", "usbip",
     ]
     private static let guestKeys = [
         "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "priority",
         "max-bytes-per-second", "max-urbs", "max-bytes-in-flight", "max-devices",
-        "heartbeat", "devices", "load",
+        "heartbeat", "listen", "clients", "devices", "load",
     ]
     /// What a connector may be called here; the daemon has no others.
     static let connectors = ["local", "qemu"]
@@ -55,6 +55,7 @@ struct ConfigurationReader {
         let health = mapping.node("health")
         let auto = mapping.node("auto")
         let access = mapping.node("access")
+        let usbip = mapping.node("usbip")
         faults += mapping.faults
         if let guests { configuration.guests = readGuests(guests) }
         if let claims {
@@ -75,6 +76,11 @@ struct ConfigurationReader {
         if let health {
             var reader = HealthReader(YAMLMapping(health.value, path: "health"))
             configuration.health = reader.read()
+            faults += reader.faults
+        }
+        if let usbip {
+            var reader = USBIPReader()
+            configuration.usbip = reader.read(usbip.value, line: usbip.line)
             faults += reader.faults
         }
         if let auto {
@@ -168,6 +174,8 @@ struct ConfigurationReader {
             maxBytesInFlight: mapping.integer("max-bytes-in-flight", in: Rules.limits),
             maxDevices: mapping.integer("max-devices", in: Rules.limits),
             heartbeatSeconds: mapping.seconds("heartbeat", in: Rules.heartbeats),
+            listen: mapping.strings("listen")?.map(\.text),
+            clients: mapping.strings("clients")?.map(\.text),
             devices: devices?.map(\.text)
         )
         let load = mapping.boolean("load") ?? false
@@ -189,6 +197,8 @@ struct ConfigurationReader {
         check("agent") { () throws(Problem) in _ = try fields.agent(guest.agent) }
         check("share") { () throws(Problem) in _ = try fields.share(guest.share) }
         check("policy") { () throws(Problem) in _ = try fields.policy(guest.policy) }
+        check("listen") { () throws(Problem) in _ = try fields.listen(guest.listen ?? []) }
+        check("clients") { () throws(Problem) in _ = try fields.clients(guest.clients ?? []) }
         if let wrong = fields.combination(guest) {
             let line = mapping.node(wrong.field)?.line ?? mapping.node("connector")?.line
             faults.append(fault(wrong.problem, line, mapping.key(wrong.field)))

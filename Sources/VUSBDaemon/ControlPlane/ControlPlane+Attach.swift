@@ -3,6 +3,7 @@
 internal import VUSBControl
 internal import VUSBCore
 internal import VUSBFileSystem
+internal import VUSBIP
 internal import VUSBVMM
 
 /// A guest gets a device.
@@ -13,10 +14,10 @@ extension ControlPlane {
         let guest = try guestRegistry.find(guestName)
         guard guest.definition.policy == .onDemand, guest.state != .loaded, guest.state != .waiting else {
             try checkTakesDevices(guest)
-            try checkFree(id)
+            try checkFree(id, for: guestName)
             return beginAttach(id, to: guestName, byHand: true)
         }
-        try checkFree(id)
+        try checkFree(id, for: guestName)
         return try beginAttachOnDemand(id, to: guest)
     }
 
@@ -55,7 +56,7 @@ extension ControlPlane {
     func noteAttached(_ attachment: Attachment, byHand: Bool) {
         let (record, guest) = (attachment.record, attachment.guest)
         guestRegistry.forgetOthers(of: record, besides: guest, byHand: byHand)
-        if byHand { deviceRegistry[record.id]?.isReleased = false }
+        if byHand { deviceRegistry[record.id]?.releasedFrom = nil }
         change(guest) { $0.noteAttached(record, byHand: byHand) }
     }
 
@@ -132,6 +133,7 @@ extension ControlPlane {
         var attachment = Attachment(record: record, guest: guest, slot: slot, device: device, lane: lane, mode: mode)
         do {
             attachment.node = try node(for: slot, device, of: guest)
+            if mode == .usbip { attachment.usbip = try usbip?.offer(device, at: attachment.usbipPlace) }
             guard mode == .redirect else { return attachment }
             let owner = guestRegistry[guest]?.definition.access.uid ?? 0
             attachment.redirect = try redirect?.serve(
@@ -226,9 +228,12 @@ extension ControlPlane {
         )
     }
 
-    private func checkFree(_ id: DeviceID) throws(Problem) {
+    private func checkFree(_ id: DeviceID, for guest: String) throws(Problem) {
         try checkLendable(id)
         guard let entry = deviceRegistry[id] else { return }
+        if case .attached(let attachment) = entry.holder, attachment.guest == guest {
+            throw Problem(.conflict, "guest \(guest) has device \(id) already", remedy: "there is nothing to do")
+        }
         if case .attached(let attachment) = entry.holder {
             throw Problem(
                 .busy,

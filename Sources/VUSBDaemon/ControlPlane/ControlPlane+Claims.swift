@@ -59,7 +59,7 @@ extension ControlPlane {
             return Succession(reason: "it's quarantined: \(reason)")
         }
         return guestRegistry.succession(
-            of: record, claimTable, isReleased: deviceRegistry[record.id]?.isReleased == true, loading: loading,
+            of: record, claimTable, releasedFrom: deviceRegistry[record.id]?.releasedFrom, loading: loading,
             excluding: excluded)
     }
 
@@ -90,7 +90,10 @@ extension ControlPlane {
         guard let entry = deviceRegistry[id], let record = entry.visibleRecord else {
             throw Problem(.conflict, "device \(id) was refused, and isn't lent", remedy: "see `vusbctl devices`")
         }
-        let succession = succession(of: record)
+        var succession = succession(of: record)
+        if case .loaded(let name) = succession.heir, entry.guest == nil, let limit = fullLimit(of: name) {
+            succession.reason += "; it waits until guest \(name) has less than \(limit), as many as it may have"
+        }
         return ClaimExplanation(
             device: id.rawValue, holder: entry.guest, heir: succession.heir.name, row: succession.row.rawValue,
             reason: succession.reason, claims: claimTable.verdicts(on: record))

@@ -3,6 +3,8 @@
 internal import Logging
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBIP
+internal import VUSBVMM
 
 /// Devices are taken from their guest: drain, detach, reset, give back.
 extension ControlPlane {
@@ -33,7 +35,7 @@ extension ControlPlane {
         let (record, name) = (attachment.record, attachment.guest)
         let isNamed = claimTable.first(for: record)?.guests.contains(name) == true
         change(name) { $0.noteDetached(record, isHeir: isNamed || $0.lists(record)) }
-        if isNamed { deviceRegistry[record.id]?.isReleased = true }
+        if isNamed { deviceRegistry[record.id]?.releasedFrom = name }
     }
 
     /// From here on others keep off these devices.
@@ -85,6 +87,7 @@ extension ControlPlane {
         let deadline = ContinuousClock.now + release.deadline
         do throws(Problem) {
             try await awaitRest(of: attachments, release, until: deadline, operation: operation)
+            tellOfUnflushed(attachments, operation: operation)
             try checkStillWanted(operation, isNow: true)
             guard guestRegistry[guest]?.hasModule == true else { return }
             try await awaitUsers(of: attachments, in: guest, release, until: deadline, operation: operation)
@@ -92,6 +95,14 @@ extension ControlPlane {
         } catch {
             restore(attachments)
             throw error
+        }
+    }
+
+    /// B2 believes what wasn't flushed for a time only: who waits is to know what is taken then.
+    private func tellOfUnflushed(_ attachments: [Attachment], operation: Int) {
+        for attachment in attachments where attachment.mode != .module {
+            guard let text = attachment.device.storage?.reason(at: .now) else { continue }
+            operationLog.step(operation, "\(attachment.record.id): taken all the same: \(text)")
         }
     }
 
@@ -109,7 +120,10 @@ extension ControlPlane {
         }
         try await drainAndUnplug(attachments, of: guest, release, until: deadline, operation: operation)
         // A machine that hasn't let go of a device isn't asked again.
-        for attachment in attachments { attachment.redirect?.end() }
+        for attachment in attachments {
+            attachment.redirect?.end()
+            await attachment.usbip?.end()
+        }
         await giveBack(attachments, operation: operation, areUnplugged: true)
     }
 
@@ -165,7 +179,7 @@ extension ControlPlane {
     func drain(_ attachments: [Attachment], for limit: Duration) async -> [DeviceID: Int] {
         await withTaskGroup(of: (DeviceID, Int).self) { group in
             for attachment in attachments {
-                group.addTask { (attachment.record.id, await attachment.device.drain(for: limit)) }
+                group.addTask { (attachment.record.id, await attachment.drain(for: limit)) }
             }
             var stuck: [DeviceID: Int] = [:]
             for await (id, count) in group where count > 0 { stuck[id] = count }
@@ -192,6 +206,7 @@ extension ControlPlane {
             deviceRegistry[id]?.holder = .attached(attachment)
             showHost(id)
             deviceQueue.tell(id)
+            if let export = attachment.usbip, export.status.state == .resting { sessionEnded(at: export.place) }
             guard let port = attachment.redirect, port.isOver else { continue }
             Task { await self.giveUp(attachment) }
         }
@@ -256,7 +271,7 @@ extension ControlPlane {
 
     /// The next owner gets a device without this one's state in it. A device that comes back from a reset as another
     /// one, or not at all, was unplugged: its source tells.
-    private func reset(_ attachment: Attachment, operation: Int?) async {
+    func reset(_ attachment: Attachment, operation: Int?) async {
         let failure = await shielded { () -> USBError? in
             do throws(USBError) {
                 try await attachment.device.reset()

@@ -149,6 +149,7 @@ extension ControlPlane {
         of set: FocusSet, to guest: String, _ release: Release, _ mayCancelOf: Set<String>?, operation: Int
     ) async throws(Problem) {
         var taken: [Taken] = []
+        try await awaitRest(of: set, for: guest, release, operation: operation)
         do throws(Problem) {
             for record in members(of: set) where !has(guest, record.id) {
                 taken.append(try await take(record, of: set, for: guest, release, mayCancelOf, operation: operation))
@@ -181,21 +182,40 @@ extension ControlPlane {
         return attachment.guest == guest
     }
 
-    /// F3, F4
+    /// Before the first is taken: all of them can be had, and nobody works with any. What then comes in between undoes it all.
+    private func awaitRest(
+        of set: FocusSet, for guest: String, _ release: Release, operation: Int
+    ) async throws(Problem) {
+        var awaited: [Attachment] = []
+        for record in members(of: set) where !has(guest, record.id) {
+            try checkHolder(of: record.id, set, for: guest)
+            guard case .attached(let attachment)? = deviceRegistry[record.id]?.holder else { continue }
+            if !record.isInput || isHeld(record.id) { awaited.append(attachment) }
+        }
+        operationLog.setCancellable(operation, true)
+        try await awaitRest(of: awaited, release, until: .now + release.deadline, operation: operation)
+    }
+
+    /// F4
+    private func checkHolder(of id: DeviceID, _ set: FocusSet, for guest: String) throws(Problem) {
+        guard let holder = deviceRegistry[id]?.guest, !set.guests.contains(holder) else { return }
+        throw Problem(
+            .busy, "guest \(holder) has device \(id), and isn't in focus set \(set.name)",
+            remedy: "take it from there: vusbctl switch \(id) \(guest)")
+    }
+
+    private func isHeld(_ id: DeviceID) -> Bool { deviceRegistry[id]?.hold.map { !$0.isOver } ?? false }
+
+    /// F3
     private func take(
         _ record: DeviceRecord, of set: FocusSet, for guest: String, _ release: Release,
         _ mayCancelOf: Set<String>?, operation: Int
     ) async throws(Problem) -> Taken {
         let id = record.id
-        if let holder = deviceRegistry[id]?.guest, !set.guests.contains(holder) {
-            throw Problem(
-                .conflict, "guest \(holder) has device \(id), and isn't in focus set \(set.name)",
-                remedy: "take it from there: vusbctl switch \(id) \(guest)")
-        }
+        try checkHolder(of: id, set, for: guest)
         operationLog.setCancellable(operation, true)
         join(record, guest: guest, operation: operation)
-        let isHeld = deviceRegistry[id]?.hold.map { !$0.isOver } ?? false
-        let isTakenAtOnce = record.isInput && (!isHeld || release.onDeadline == .cancel)
+        let isTakenAtOnce = record.isInput && (!isHeld(id) || release.onDeadline == .cancel)
         let move = Move(
             guest: guest, release: isTakenAtOnce ? .atOnce : release, patience: release.deadline, byHand: true,
             from: Set(set.guests), mayCancelOf: mayCancelOf)

@@ -11,6 +11,7 @@ extension ControlPlane {
         _ specification: GuestSpec, by declaration: GuestEntry.Declaration, numbers: GuestNumbers = GuestNumbers()
     ) throws(Problem) {
         let definition = try GuestDefinition(specification, connectors: Array(connectors.keys))
+        try addClients(of: definition)
         try guestRegistry.add(GuestEntry(definition, declaredBy: declaration, numbers: numbers))
         tree.addGuest(definition.name, access: definition.access)
         tree.setGuestState(definition.name, GuestEntry.State.unloaded.guestText)
@@ -24,6 +25,7 @@ extension ControlPlane {
         if isExported { exports.remove(name) }
         tree.removeGuest(name)
         nodes?.forget(name)
+        usbipClients.remove(name)
         channelNews[name] = nil
         emit(.guestRemoved, guest: name)
     }
@@ -65,6 +67,7 @@ extension ControlPlane {
             if let operation = loadConfigured(guest.specification.name) { running.append(operation) }
         }
         for operation in running { await settled(operation) }
+        restoreHolds(saved.holds ?? [])
         for loaded in saved.loaded { tellOfMissing(loaded) }
         for guest in guestRegistry.sorted {
             noteLoss(of: guest.definition.name)

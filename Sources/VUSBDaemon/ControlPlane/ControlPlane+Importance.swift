@@ -40,10 +40,15 @@ extension ControlPlane {
 
     /// - Throws: `unavailable` where the guest has as many devices as it may.
     func checkMayHaveMore(_ guest: String) throws(Problem) {
-        guard let entry = guestRegistry[guest], let limit = entry.definition.deviceLimit else { return }
-        guard deviceRegistry.attachments(of: guest).count >= limit else { return }
+        guard let limit = fullLimit(of: guest) else { return }
         throw Problem(
             .unavailable, "guest \(guest) has \(limit) device\(limit == 1 ? "" : "s"), as many as it may have",
             remedy: "detach one first, or declare the guest with more (max-devices)")
+    }
+
+    /// How many devices it may have, where it has them.
+    func fullLimit(of guest: String) -> Int? {
+        guard let limit = guestRegistry[guest]?.definition.deviceLimit else { return nil }
+        return deviceRegistry.attachments(of: guest).count >= limit ? limit : nil
     }
 }

@@ -229,7 +229,7 @@ extension ControlPlane {
             return
         }
         // Its next start, or vusbd's, may go better: it's watched further on, and what it had is remembered.
-        hide(name)
+        await hide(name)
         change(name) { $0.keepsLoaded = true }
         setFailed(name, because: problem)
     }
@@ -241,7 +241,7 @@ extension ControlPlane {
 
     /// The guest's machine is off: it has nothing, and is watched for its return.
     func suspend(_ name: String) async {
-        hide(name)
+        await hide(name)
         change(name) { guest in
             guest.keepsLoaded = true
             guest.isGone = true
@@ -255,7 +255,7 @@ extension ControlPlane {
 
     /// The end of every unload: the directory vanishes and nobody watches the guest.
     func takeDown(_ name: String) async {
-        hide(name)
+        await hide(name)
         if let guest = guestRegistry[name], guest.isBound { await connectors[guest.definition.connector]?.unbind(name) }
         change(name) { guest in
             guest.isBound = false
@@ -265,7 +265,8 @@ extension ControlPlane {
         setState(.unloaded, of: name)
     }
 
-    func hide(_ name: String) {
+    func hide(_ name: String) async {
+        await endListeners(of: name)
         // Not by its mode, which may be another one's by now.
         if tree.channelStatus(of: name) != nil { tree.closeChannel(of: name) }
         tree.setGuestPublished(name, false, heartbeat: false)

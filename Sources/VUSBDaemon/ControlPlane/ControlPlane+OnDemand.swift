@@ -83,6 +83,8 @@ extension ControlPlane {
     /// that is the better one by then.
     func noteLoss(of name: String) {
         idleTimers.removeValue(forKey: name)?.cancel()
+        // What it couldn't be given before, as it had all that it may have.
+        if guestRegistry[name]?.definition.deviceLimit != nil { offerAll(to: name) }
         guard guestRegistry[name]?.state == .loaded, hasNothing(name) else { return }
         let grace = tools.times.idle
         idleTimers[name] = Task {

@@ -56,7 +56,9 @@ extension ControlPlane {
         guard let reason = deviceRegistry[id]?.quarantine else { return }
         throw Problem(
             .conflict, "device \(id) is quarantined: \(reason)",
-            remedy: "plug it in anew, or trust it again: vusbctl trust \(id)")
+            remedy: (storms[id] == nil
+                ? "plug it in anew" : "leave it plugged in until its port has been quiet for a while")
+                + ", or trust it again: vusbctl trust \(id)")
     }
 
     /// It was judged while it was being attached: nobody had it yet.

@@ -166,7 +166,7 @@ extension ControlPlane {
     }
 
     /// Who is first for the device that is there, of those whose guests can take it.
-    private func firstReady(for id: DeviceID) -> DeviceQueue.Waiter? {
+    func firstReady(for id: DeviceID) -> DeviceQueue.Waiter? {
         guard let entry = deviceRegistry[id], let record = entry.visibleRecord, entry.quarantine == nil else {
             return nil
         }

@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBIP
 internal import VUSBRedir
 internal import VUSBVMM
 
@@ -182,6 +183,7 @@ extension ControlPlane {
 
     /// The end of a redirected device, whatever its guest's machine does.
     func cutOff(_ attachment: Attachment) async {
+        await attachment.usbip?.end()
         guard let port = attachment.redirect else { return }
         // Why it isn't let go of changes nothing any more.
         _ = await unplug(attachment, within: tools.times.cutOff)

@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBIP
 internal import VUSBRedir
 internal import VUSBVMM
 
@@ -119,6 +120,7 @@ extension Attachment {
     /// Whether the guest's machine works with it. A disk has nothing in flight between two commands: a short while is
     /// looked at.
     fileprivate func isWorkedWith(within window: Duration) -> Bool {
+        if let idle = usbip?.status.idle { return idle < window }
         guard let status = redirect?.status else { return false }
         return status.streams > 0 || status.idle.map { $0 < window } ?? false
     }

@@ -22,7 +22,7 @@ extension ControlPlane {
         // Those that were unplugged just before close in the background: nothing may answer once /vusb is gone.
         for attachment in deviceRegistry.attachments { await attachment.device.close() }
         // Modules stay where they are, and their files are gone: they look for vusbd until it's back.
-        for guest in guestRegistry.sorted where guest.state == .loaded { hide(guest.definition.name) }
+        for guest in guestRegistry.sorted where guest.state == .loaded { await hide(guest.definition.name) }
         // What is mounted elsewhere would outlive /vusb.
         for guest in guestRegistry.sorted where guest.definition.isExported { exports.withdraw(guest.definition.name) }
         for connector in connectors.values { await connector.stop() }

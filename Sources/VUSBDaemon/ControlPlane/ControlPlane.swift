@@ -4,6 +4,7 @@ internal import Foundation
 internal import Logging
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBIP
 internal import VUSBVMM
 
 /// Decides who has which device. Devices, guests, operations and events in one actor, so that who holds what changes
@@ -79,6 +80,8 @@ actor ControlPlane {
     let exports: any GuestExporting
     let redirect: (any RedirectServing)?
     let nodes: (any NodeServing)?
+    let usbip: (any USBIPServing)?
+    let usbipClients = USBIPClients()
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
@@ -103,6 +106,7 @@ actor ControlPlane {
         exports = surroundings.exports
         redirect = surroundings.redirect
         nodes = surroundings.nodes
+        usbip = surroundings.usbip
     }
 
     struct Surroundings: Sendable {
@@ -115,6 +119,8 @@ actor ControlPlane {
         var redirect: (any RedirectServing)?
         /// Nil where there are no character nodes.
         var nodes: (any NodeServing)?
+        /// Nil where there is no mode `usbip`.
+        var usbip: (any USBIPServing)?
         var health = HealthLimits.off
         var modeRule = ModeMeter.Rule()
         var checks: @Sendable () async -> [Finding] = { [] }
@@ -186,7 +192,7 @@ actor ControlPlane {
     func persist() async {
         guard phase == .running else { return }
         revision += 1
-        await store.save(SavedState(guestRegistry, claimTable), revision: revision)
+        await store.save(SavedState(guestRegistry, claimTable, holds: savedHolds), revision: revision)
     }
 }
 

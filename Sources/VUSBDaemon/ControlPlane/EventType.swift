@@ -35,6 +35,8 @@ enum EventType: String, Sendable {
     case guestChannel = "guest-channel"
     /// Something that vusbd brought into the guest couldn't be taken out.
     case guestLeftover = "guest-leftover"
+    /// A client of the USB/IP protocol was turned away.
+    case clientRefused = "client-refused"
     case operation
     /// Somebody may not do what they have tried on the control socket.
     case accessDenied = "access-denied"
@@ -47,7 +49,7 @@ enum EventType: String, Sendable {
         case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .switched, .guestAdded,
             .guestRemoved, .deviceQuarantined, .deviceTrusted, .guestSilent, .guestHeard,
             .claimAdded, .claimRemoved, .modeChosen, .guestLife, .guestChannel, .guestLeftover,
-            .operation, .accessDenied:
+            .clientRefused, .operation, .accessDenied:
             false
         }
     }

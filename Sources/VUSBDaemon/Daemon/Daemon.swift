@@ -10,6 +10,7 @@ internal import VUSBCore
 internal import VUSBEmulation
 internal import VUSBFileSystem
 internal import VUSBHost
+internal import VUSBIP
 internal import VUSBRedir
 internal import VUSBVMM
 
@@ -84,9 +85,11 @@ package struct Daemon: Sendable {
         let connectors: [any VMMConnector] = [LocalConnector(logger: logger), QEMUConnector(logger: logger)]
         let redirect: RedirFront
         let nodes: CharDeviceFront
+        let usbip: USBIPFront
         do {
             redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
             nodes = try CharDeviceFront()
+            usbip = try USBIPFront()
         } catch {
             return .failure(error)
         }
@@ -95,7 +98,7 @@ package struct Daemon: Sendable {
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings(redirect, nodes, hasNodes: tree.characterNodes == .served, realTime)
+            surroundings: surroundings(redirect, nodes, usbip, hasNodes: tree.characterNodes == .served, realTime)
         )
         var sources: [any DeviceSource] = [emulation]
         if settings.host { sources.append(HostSource(logger: logger)) }
@@ -112,6 +115,7 @@ package struct Daemon: Sendable {
         await plane.stop(deadline: Self.stopDeadline)
         await redirect.stop()
         await nodes.stop()
+        await usbip.stop()
         for source in sources { await source.stop() }
         return result
     }
@@ -125,6 +129,8 @@ package struct Daemon: Sendable {
             await plane.listenToChannels()
             await plane.listenToRedirect()
             await plane.listenToNodes()
+            await plane.listenToUSBIP()
+            try await plane.listen(at: settings.usbip)
             await plane.watch()
             for source in sources { await start(source, plane) }
             for specification in settings.emulate { _ = try await plane.plugIn(specification) }
@@ -194,7 +200,7 @@ package struct Daemon: Sendable {
     }
 
     private func surroundings(
-        _ redirect: RedirFront, _ nodes: CharDeviceFront, hasNodes: Bool, _ realTime: RealTimeStart
+        _ redirect: RedirFront, _ nodes: CharDeviceFront, _ usbip: USBIPFront, hasNodes: Bool, _ realTime: RealTimeStart
     ) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
@@ -212,6 +218,7 @@ package struct Daemon: Sendable {
             exports: GuestExports(root: settings.exports, mount: mount),
             redirect: redirect,
             nodes: hasNodes ? nodes : nil,
+            usbip: usbip,
             health: settings.health,
             modeRule: settings.auto,
             // The mount is this process's own: it must not ask itself.

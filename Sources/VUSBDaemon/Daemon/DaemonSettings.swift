@@ -31,6 +31,7 @@ package struct DaemonSettings: Sendable {
     var focus: [FocusSet]
     var health: HealthLimits
     var auto: ModeMeter.Rule
+    var usbip: [USBIPListenerSpec]
     var access: [AccessRule]
 
     /// Reads the configuration and checks all, before anything is touched. The command line overrides.
@@ -70,6 +71,7 @@ package struct DaemonSettings: Sendable {
         focus = configuration.focus
         health = configuration.health
         auto = configuration.auto
+        usbip = configuration.usbip
         access = configuration.access
     }
 

@@ -2,6 +2,7 @@
 
 internal import VUSBControl
 internal import VUSBCore
+internal import VUSBIP
 internal import VUSBRedir
 internal import VUSBVMM
 
@@ -17,6 +18,8 @@ struct Attachment: Sendable {
     let mode: GuestMode
     /// Where the guest's machine gets it, in mode `redirect`.
     var redirect: (any RedirectPort)?
+    /// What clients import, in mode `usbip`.
+    var usbip: (any USBIPExported)?
     /// Where the guest's programs find it, in mode `files` with `nodes`.
     var node: (any NodePort)?
 
@@ -25,12 +28,37 @@ struct Attachment: Sendable {
     /// No new transfers; those in flight go on.
     func quiet() {
         redirect?.quiet()
+        usbip?.quiet()
         node?.quiet()
     }
 
     func resume() {
         redirect?.resume()
+        usbip?.resume()
         node?.resume()
+    }
+
+    /// Admits nothing more, and waits for what is in flight.
+    /// - Returns: URBs in flight at the deadline. A driver at the other end of USB/IP polls interrupt endpoints all the time, and
+    ///   nobody can tell it to stop: that isn't waited for.
+    func drain(for limit: Duration) async -> Int {
+        guard usbip != nil else { return await device.drain(for: limit) }
+        device.stopAdmitting()
+        let deadline = ContinuousClock.now + limit
+        while true {
+            let count = device.inFlight - polls
+            guard count > 0, ContinuousClock.now < deadline, !Task.isCancelled else { return max(count, 0) }
+            // Cancelled, it's looked at once more.
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// URBs that wait at interrupt endpoints for something to happen.
+    private var polls: Int {
+        device.settings.endpoints.reduce(0) { count, endpoint in
+            let isPolled = endpoint.transferType == .interrupt && endpoint.bEndpointAddress.direction == .in
+            return isPolled ? count + device.inFlight(on: endpoint.bEndpointAddress) : count
+        }
     }
 
     var info: AttachmentInfo {
@@ -44,7 +72,7 @@ struct Attachment: Sendable {
             major: node?.number.major ?? CharacterDeviceNumber.unservedMajor,
             minor: node?.number.minor ?? slot.minor,
             mode: mode.rawValue,
-            state: redirect.map { $0.status.state.rawValue } ?? "attached",
+            state: redirect?.status.state.rawValue ?? usbip?.status.state.rawValue ?? "attached",
             urbsInFlight: device.inFlight,
             urbs: counters.completedURBs,
             failedURBs: counters.failedURBs,

@@ -26,8 +26,9 @@ struct DeviceEntry: Sendable {
     var hasLeft = false
     /// Who gets it in the very step in which its guest has given it back.
     var next: Handover?
-    /// Taken by hand from a guest whose a claim says it is: it stays free until it's plugged in anew, or given by hand.
-    var isReleased = false
+    /// Taken by hand from this guest, whose a claim says it is: while one says so it stays free until it's plugged in anew, or
+    /// given by hand.
+    var releasedFrom: String?
     /// Ends with the attachment.
     var hold: Hold?
     /// It misbehaved: why no guest gets it.

@@ -11,6 +11,7 @@ extension GuestDefinition {
             switch mode {
             case .files: true
             case .redirect: machine != nil
+            case .usbip: !listen.isEmpty || !clients.isEmpty
             case .module: machine == nil || (machine?.agent != nil && machine?.share != nil)
             }
         }
@@ -41,6 +42,12 @@ extension GuestDefinition {
             )
         }
         guard possible.contains(mode) else {
+            if mode == .usbip {
+                throw Problem(
+                    .conflict, "guest \(name) has mode usbip, and nothing says how its clients find it",
+                    remedy: "declare it with an address (--listen) or with who it is at the shared listeners (--client)"
+                )
+            }
             let field = machine?.agent == nil ? "agent" : "share"
             throw GuestFields(guest: name).missing(field, of: "mode \(mode.rawValue)", .conflict)
         }

@@ -29,6 +29,10 @@ struct GuestDefinition: Sendable {
     /// It promises to write to its `heartbeat` at least so often; nil where it promises nothing.
     var heartbeat: Duration?
 
+    /// Of mode `usbip`: where its own clients connect, and who it is where all guests' do.
+    var listen: [USBIPAddress]
+    var clients: [USBIPClient]
+
     static let defaultPriority = 50
 
     var name: String { specification.name }
@@ -40,7 +44,11 @@ struct GuestDefinition: Sendable {
         self.specification = specification
         let fields = GuestFields(guest: specification.name)
         connector = try fields.connector(specification.connector, among: connectors)
-        mode = try fields.mode(specification.mode)
+        listen = try fields.listen(specification.listen ?? [])
+        clients = try fields.clients(specification.clients ?? [])
+        // Nobody says where clients connect, and means another mode.
+        let isForClients = !listen.isEmpty || !clients.isEmpty
+        mode = try fields.mode(specification.mode) ?? (isForClients ? .usbip : nil)
         policy = try fields.policy(specification.policy)
         devices = try fields.devices(specification.devices ?? [])
         access = GuestAccess(

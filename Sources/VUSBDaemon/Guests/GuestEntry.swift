@@ -3,6 +3,7 @@
 internal import VUSBControl
 internal import VUSBCore
 internal import VUSBFileSystem
+internal import VUSBIP
 internal import VUSBVMM
 
 /// A guest and all that belongs to it.
@@ -100,6 +101,8 @@ struct GuestEntry: Sendable {
     var pausedInUse: Set<DeviceID> = []
     /// It couldn't be asked anything during the unload that is under way.
     var silence: USBError?
+    /// Where its own clients connect, in mode `usbip`.
+    var listeners: [any USBIPListening] = []
     var numbers: GuestNumbers
     /// Of its character nodes, once it has been loaded with them.
     var nodeMajor: Int?
@@ -215,6 +218,8 @@ struct GuestEntry: Sendable {
             fileMode: definition.fileModeText,
             nodes: definition.hasNodes,
             nodeMajor: definition.hasNodes ? nodeMajor : nil,
+            listen: definition.specification.listen ?? [],
+            clients: definition.specification.clients ?? [],
             priority: definition.priority,
             devices: definition.devices.map(\.description),
             declaredBy: declaredBy.rawValue,

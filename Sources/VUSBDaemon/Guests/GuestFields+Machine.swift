@@ -35,6 +35,7 @@ extension GuestFields {
 
     /// The first field that doesn't go with the connector and mode, or that they need and that isn't there.
     func combination(_ guest: GuestSpec) -> (field: String, problem: Problem)? {
+        if let wrong = withUSBIP(guest) { return wrong }
         if guest.nodes == true, let wrong = withoutNodes(guest) { return ("nodes", wrong) }
         if guest.heartbeatSeconds != nil, !isOfPrograms(guest) {
             return (
@@ -53,7 +54,8 @@ extension GuestFields {
 
     /// Whether those who have its devices are programs on this host, with the guest's files.
     private func isOfPrograms(_ guest: GuestSpec) -> Bool {
-        guest.connector != "qemu" && ["files", "auto", nil].contains(guest.mode)
+        guest.listen == nil && guest.clients == nil && guest.connector != "qemu"
+            && ["files", "auto", nil].contains(guest.mode)
     }
 
     /// Nodes are this kernel's: another kernel's programs can't open them, and its own drivers need none.

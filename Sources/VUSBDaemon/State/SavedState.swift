@@ -43,6 +43,15 @@ struct SavedState: Codable, Sendable, Equatable {
         var mode: String
     }
 
+    /// Somebody's word that a device isn't to be taken from the guest.
+    struct HoldOf: Codable, Sendable, Equatable {
+        var device: DeviceIdentity
+        var guest: String
+        /// Seconds since 1970.
+        var until: Double
+        var reason: String?
+    }
+
     var guests: [GuestSpec] = []
     /// In the order in which they were loaded.
     var loaded: [Loaded] = []
@@ -55,10 +64,13 @@ struct SavedState: Codable, Sendable, Equatable {
     var majors: [Major]?
     /// Absent as the modules.
     var chosen: [Chosen]?
+    /// Absent as the modules.
+    var holds: [HoldOf]?
 
     init() {}
 
-    init(_ registry: GuestRegistry, _ table: ClaimTable = ClaimTable()) {
+    init(_ registry: GuestRegistry, _ table: ClaimTable = ClaimTable(), holds: [HoldOf] = []) {
+        self.holds = holds.isEmpty ? nil : holds
         let entries = registry.sorted
         let added = table.claims.filter { $0.declaredBy == .control }.map(\.specification)
         claims = added.isEmpty ? nil : added

@@ -11,7 +11,7 @@ package import VUSBCore
 /// which puts events into the stream, and an agent, an actor.
 package final class QEMUConnector: VMMConnector {
     package let name = "qemu"
-    package let modes: [GuestMode] = [.redirect, .module, .files]
+    package let modes: [GuestMode] = [.redirect, .module, .files, .usbip]
 
     struct Limits: Sendable {
         var backOff = QEMUMonitor.BackOff()

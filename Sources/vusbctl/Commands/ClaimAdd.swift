@@ -34,7 +34,7 @@ struct ClaimAdd: AsyncParsableCommand {
         name: .customLong("fail-back"),
         help: """
             When an earlier guest gets it again that comes up after a later one got it: never, idle (once that doesn't use \
-            it) or now. Default: never.
+            it) or now (after 5 s even if it does). Default: never.
             """)
     var failBack: ClaimSpec.FailBack?
 
@@ -46,7 +46,7 @@ struct ClaimAdd: AsyncParsableCommand {
             let claim = try await client.addClaim(specification)
             if common.json { return try Output.json(claim) }
             let devices = claim.devices.isEmpty ? "no device now" : claim.devices.joined(separator: " ")
-            Output.print("\(claim.name) decides on \(devices)")
+            try Output.print("\(claim.name) decides on \(devices)")
         }
     }
 }

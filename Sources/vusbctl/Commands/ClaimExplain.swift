@@ -15,7 +15,7 @@ struct ClaimExplain: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let explanation = try await client.explainClaims(on: device)
-            if common.json { try Output.json(explanation) } else { Output.print(Self.text(explanation)) }
+            if common.json { try Output.json(explanation) } else { try Output.print(Self.text(explanation)) }
         }
     }
 

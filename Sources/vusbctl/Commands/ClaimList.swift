@@ -12,7 +12,7 @@ struct ClaimList: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let claims = try await client.claims()
-            if common.json { try Output.json(claims) } else { Output.print(Self.text(claims)) }
+            if common.json { try Output.json(claims) } else { try Output.print(Self.text(claims)) }
         }
     }
 

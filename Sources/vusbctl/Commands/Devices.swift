@@ -11,7 +11,7 @@ struct Devices: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let devices = try await client.devices()
-            if common.json { try Output.json(devices) } else { Output.print(Self.text(devices)) }
+            if common.json { try Output.json(devices) } else { try Output.print(Self.text(devices)) }
         }
     }
 

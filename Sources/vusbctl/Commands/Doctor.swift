@@ -12,7 +12,7 @@ struct Doctor: AsyncParsableCommand {
 
     func run() async throws {
         let findings = try await findings()
-        if common.json { try Output.json(findings) } else { findings.forEach { Output.print(Self.text($0)) } }
+        if common.json { try Output.json(findings) } else { try findings.forEach { try Output.print(Self.text($0)) } }
         if findings.contains(where: { $0.level == .error }) { throw Failure(.failed) }
     }
 

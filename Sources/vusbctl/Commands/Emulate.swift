@@ -15,7 +15,7 @@ struct Emulate: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let device = try await client.emulate(EmulateRequest(specification: spec))
-            if common.json { try Output.json(device) } else { Output.print(Output.harmless(device.id)) }
+            if common.json { try Output.json(device) } else { try Output.print(Output.harmless(device.id)) }
         }
     }
 }

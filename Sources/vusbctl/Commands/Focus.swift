@@ -20,7 +20,12 @@ struct Focus: AsyncParsableCommand {
     @Option(help: "The set, where the guest is in several.")
     var set: String?
 
-    @Option(help: "How long to wait for each device that is in use, such as 5s or 500ms. Default: 5s.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "How long to wait for each device that is in use, such as 5s or 500ms; 1h at most. Default: 5s.",
+            valueName: "time"),
+        transform: Seconds.within(Rules.deadlines))
     var deadline: Seconds?
 
     @Option(name: .customLong("on-deadline"), help: "What happens then: refuse or cancel. Default: refuse.")
@@ -36,7 +41,8 @@ struct Focus: AsyncParsableCommand {
         try await common.run { client in
             guard let guest else {
                 let sets = try await client.focusSets()
-                return common.json ? try Output.json(sets) : Output.print(Self.text(sets))
+                if common.json { return try Output.json(sets) }
+                return try Output.print(Self.text(sets))
             }
             let request = FocusRequest(
                 guest: guest, set: set, deadlineSeconds: deadline?.value, onDeadline: onDeadline)

@@ -25,7 +25,7 @@ struct GuestAdd: AsyncParsableCommand {
 
     @Option(
         help: """
-            files, module, redirect or auto. Default: auto: with qemu redirect where the machine has an xHCI controller, else \
+            files, module, redirect, usbip or auto. Default: auto: with qemu redirect where the machine has an xHCI controller, else \
             module, else files.
             """,
         completion: .list(Rules.modes))
@@ -70,27 +70,57 @@ struct GuestAdd: AsyncParsableCommand {
             """)
     var nodes = false
 
-    @Option(help: "0 to 99: the greater comes first, for a device and on a bus. Default: 50.")
+    @Option(
+        parsing: .unconditional, help: "0 to 99: the greater comes first, for a device and on a bus. Default: 50.",
+        transform: Number.within(Rules.priorities))
     var priority: Int?
 
-    @Option(help: "How much all its devices may move together; what goes beyond waits.")
+    @Option(
+        parsing: .unconditional, help: "How much all its devices may move together; what goes beyond waits.",
+        transform: Number.within(Rules.limits))
     var maxBytesPerSecond: Int?
 
-    @Option(name: .customLong("max-urbs"), help: "How many of its transfers may be in flight.")
+    @Option(
+        name: .customLong("max-urbs"), parsing: .unconditional,
+        help: "How many of its transfers may be in flight.", transform: Number.within(Rules.limits))
     var maxURBs: Int?
 
-    @Option(help: "How many bytes of its transfers may be in flight.")
+    @Option(
+        parsing: .unconditional, help: "How many bytes of its transfers may be in flight.",
+        transform: Number.within(Rules.limits))
     var maxBytesInFlight: Int?
 
-    @Option(help: "How many devices it may have.")
+    @Option(
+        parsing: .unconditional, help: "How many devices it may have.",
+        transform: Number.within(Rules.limits))
     var maxDevices: Int?
 
     @Option(
-        help: """
-            It writes to its heartbeat file at least so often, such as 5s; a guest that is silent for longer loses its devices. \
-            Mode files only.
-            """)
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            """
+            It writes to its heartbeat file at least so often, such as 5s, 1s to 1h; a guest that is silent for longer loses its \
+            devices. Mode files only.
+            """, valueName: "time"),
+        transform: Seconds.within(Rules.heartbeats))
     var heartbeat: Seconds?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Where its USB/IP clients connect, and nobody else's: tcp:PORT, which is on 127.0.0.1, tcp:ADDRESS:PORT, unix:PATH or \
+            vsock:PORT. Can be given more than once. Mode usbip.
+            """, valueName: "address"))
+    var listen: [String] = []
+
+    @Option(
+        name: .customLong("client"),
+        help: ArgumentHelp(
+            """
+            Who it is at the USB/IP listeners of vusb.yaml: cid:NUMBER, user:NAME, certificate:COMMON-NAME or \
+            sha256:FINGERPRINT. Can be given more than once. Mode usbip.
+            """, valueName: "client"))
+    var clients: [String] = []
 
     @Option(
         name: .customLong("device"),
@@ -104,11 +134,12 @@ struct GuestAdd: AsyncParsableCommand {
             nodes: nodes ? true : nil, priority: priority, maxBytesPerSecond: maxBytesPerSecond, maxURBs: maxURBs,
             maxBytesInFlight: maxBytesInFlight,
             maxDevices: maxDevices, heartbeatSeconds: heartbeat?.value,
+            listen: listen.isEmpty ? nil : listen, clients: clients.isEmpty ? nil : clients,
             devices: devices.isEmpty ? nil : devices)
         try await common.run { client in
             let guest = try await client.addGuest(specification)
             if common.json { return try Output.json(guest) }
-            if let export = guest.export { Output.print("export \(export)") }
+            if let export = guest.export { try Output.print("export \(export)") }
         }
     }
 

@@ -11,7 +11,7 @@ struct Guests: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let guests = try await client.guests()
-            if common.json { try Output.json(guests) } else { Output.print(Self.text(guests)) }
+            if common.json { try Output.json(guests) } else { try Output.print(Self.text(guests)) }
         }
     }
 
@@ -23,7 +23,7 @@ struct Guests: AsyncParsableCommand {
             let held = guest.attachments.map(\.device).joined(separator: " ")
             let mode = guest.policy == "manual" ? guest.mode : "\(guest.mode), \(guest.policy)"
             table.add(
-                guest.name, guest.connector, mode, guest.state.rawValue, guest.loadedMode,
+                guest.name, guest.connector, mode, Self.state(guest), guest.loadedMode,
                 guest.machine?.rawValue, guest.channel.map(Self.text), "\(guest.owner):\(guest.group)", guest.fileMode,
                 held,
                 guest.declaredBy)
@@ -31,6 +31,11 @@ struct Guests: AsyncParsableCommand {
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }
         let notes = reasons + guests.compactMap(\.autoText)
         return ([table.text] + (notes.isEmpty ? [] : [""]) + notes).joined(separator: "\n")
+    }
+
+    /// One that doesn't keep its heartbeat up stays loaded, without devices.
+    private static func state(_ guest: GuestInfo) -> String {
+        guest.silent ? guest.state.rawValue + ", silent" : guest.state.rawValue
     }
 
     /// One that's slow is told of by `doctor`, with what to change.

@@ -12,7 +12,10 @@ struct Hold: AsyncParsableCommand {
     @Argument(help: "A device id, VID:PID or VID:PID:SERIAL.")
     var device: String
 
-    @Option(name: .customLong("for"), help: "For how long, such as 30s or 1h. Default: 10m.")
+    @Option(
+        name: .customLong("for"), parsing: .unconditional,
+        help: ArgumentHelp("For how long, such as 30s or 1h; 1s to 24h. Default: 10m.", valueName: "time"),
+        transform: Seconds.within(Rules.holds))
     var length: Seconds?
 
     @Option(help: "Why; shown to those who wait.")

@@ -17,10 +17,14 @@ struct Load: AsyncParsableCommand {
     var guest: String
 
     @Option(
-        help: "files, module, redirect or auto. Default: as the guest was declared.", completion: .list(Rules.modes))
+        help: "files, module, redirect, usbip or auto. Default: as the guest was declared.",
+        completion: .list(Rules.modes))
     var mode: String?
 
-    @Option(help: "The guest is this process: when it ends, the guest is unloaded.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("The guest is this process: when it ends, the guest is unloaded.", valueName: "pid"),
+        transform: Number.within(Rules.processes))
     var process: Int?
 
     func run() async throws {

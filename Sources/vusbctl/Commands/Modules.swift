@@ -16,7 +16,7 @@ struct Modules: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let modules = try await client.modules()
-            if common.json { try Output.json(modules) } else { Output.print(Self.text(modules)) }
+            if common.json { try Output.json(modules) } else { try Output.print(Self.text(modules)) }
         }
     }
 

@@ -11,7 +11,7 @@ struct Operations: AsyncParsableCommand {
     func run() async throws {
         try await common.run { client in
             let operations = try await client.operations()
-            if common.json { try Output.json(operations) } else { Output.print(Self.text(operations)) }
+            if common.json { try Output.json(operations) } else { try Output.print(Self.text(operations)) }
         }
     }
 

@@ -12,6 +12,7 @@ struct Status: AsyncParsableCommand {
     var watch = false
 
     func run() async throws {
+        if watch { Output.endWhenUnread() }
         try await common.run { client in
             try await show(client)
             while watch {
@@ -34,7 +35,7 @@ struct Status: AsyncParsableCommand {
         let notes = guests.compactMap(\.autoText)
         if !notes.isEmpty { table += "\n\n" + notes.joined(separator: "\n") }
         let begin = watch && Output.isOnTerminal ? Output.home : ""
-        Output.print(begin + Self.text(status) + table)
+        try Output.print(begin + Self.text(status) + table)
     }
 
     /// The daemon's status, and the rows that the text shows below it.
@@ -100,14 +101,16 @@ struct Status: AsyncParsableCommand {
 
     private static func table(_ guests: [GuestInfo]) -> String {
         var table = Table(
-            "GUEST", "MODE", "PATH", "DEVICE", "STATE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT")
+            "GUEST", "MODE", "PATH", "DEVICE", "STATE", "IN FLIGHT", "TRANSFERS", "FAILED", "BYTES IN", "BYTES OUT",
+            "BUSY")
         for guest in guests {
             // Nothing moves in a machine that's paused, whatever its connection is like.
             let machine = guest.machine.flatMap { $0 == .running ? nil : ", machine \($0)" } ?? ""
             for item in guest.attachments {
                 table.add(
                     item.guest, item.mode, item.path, item.device, item.state + machine, String(item.urbsInFlight),
-                    String(item.urbs), String(item.failedURBs), String(item.bytesIn), String(item.bytesOut))
+                    String(item.urbs), String(item.failedURBs), String(item.bytesIn), String(item.bytesOut),
+                    item.busy.first)
             }
         }
         return table.text

@@ -14,12 +14,13 @@ struct Watch: AsyncParsableCommand {
     var after: UInt64?
 
     func run() async throws {
+        Output.endWhenUnread()
         try await common.run { client in
             try await client.events(after: after) { event in
                 if common.json {
                     try Output.json(event, lines: true)
                 } else {
-                    Output.print(Self.line(event))
+                    try Output.print(Self.line(event))
                 }
             }
             throw Failure(.failed, "vusbd at \(client.socketPath) stopped")

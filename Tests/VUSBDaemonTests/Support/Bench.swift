@@ -57,6 +57,7 @@ struct Bench: Sendable {
     let exports: TestExports
     let redirect = TestRedirect()
     let nodes = TestNodes()
+    let usbip = TestUSBIP()
 
     /// Bounds that a test doesn't notice where they're met, and that end soon where they aren't.
     static let times = GuestTimes(
@@ -107,6 +108,7 @@ struct Bench: Sendable {
                 exports: exports,
                 redirect: redirect,
                 nodes: nodes,
+                usbip: usbip,
                 health: health,
                 modeRule: modeRule
             )
@@ -117,6 +119,7 @@ struct Bench: Sendable {
         await plane.listenToChannels()
         await plane.listenToRedirect()
         await plane.listenToNodes()
+        await plane.listenToUSBIP()
         await plane.watch()
         try await plane.start(source)
     }
@@ -207,6 +210,7 @@ struct Bench: Sendable {
         #expect(tree.mistakes.isEmpty, "\(tree.mistakes)", sourceLocation: sourceLocation)
         #expect(tree.channels.isEmpty && tree.quiet.isEmpty, sourceLocation: sourceLocation)
         #expect(redirect.open.isEmpty, sourceLocation: sourceLocation)
+        #expect(usbip.addresses.isEmpty && usbip.offered.isEmpty, sourceLocation: sourceLocation)
         #expect(source.doubleOpens == 0, sourceLocation: sourceLocation)
         for (name, guest) in tree.guests {
             #expect(guest.attachments.isEmpty && !guest.isPublished, "\(name)", sourceLocation: sourceLocation)

@@ -54,7 +54,7 @@ static int read_once(int fd, size_t size, size_t packet)
 int main(int argc, char **argv)
 {
     struct sigaction action = {.sa_handler = end};
-    struct timespec a_moment = {0, 2000000};
+    struct timespec a_moment = {0, 20000000};
     int is_right = 1;
 
     if (argc != 4) {

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# A gadget taken by libusb, served on loopback and imported by the same kernel: every test of usbtest that it supports, a
+# thousand iterations of the unlink ones; and the emulated zero's isochronous and interrupt ones.
+. /vm/gadget.sh
+. /vm/usbip.sh
+gadget_controllers 1
+gadget_create zero 0525 a4a0 ZERO1
+gadget_function zero SourceSink.0
+gadget_plug zero 0
+gadget=$(wait_device 0525 a4a0) || exit 1
+start_vusbd --emulate zero
+wait_known "$gadget" available
+vusbctl guest add pc1 --listen tcp:3240 >/dev/null || fail "guest add"
+vusbctl load pc1 >/dev/null || fail "load"
+lend "$gadget" pc1 >/dev/null
+lend emu-zero pc1 >/dev/null
+
+note "the gadget"
+import 1-1
+path=$(wait_vhci_device 0525 a4a0) || exit 1
+usbtest_alternate "$path" 0
+usbtests "$path" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 17 18 19 20 21 24 27 28 29" \
+    0 1 2 3 4 5:20 6:20 7:20 8:20 9:20 10:20 11:1000 12:1000 13:20 14:200 17 18 19 20 21:200 24:1000:512 27:50:16384 28:50:16384 29
+# Twenty times were run by hand; a machine that tests all the time hasn't so much of it.
+for n in 1; do
+    usbtest "$(usb_node "$path")" 11:1000 12:1000 24:1000:512 >/tmp/unlink.log || fail "unlink, time $n: $(cat /tmp/unlink.log)"
+done
+rmmod usbtest
+drop 1-1
+eventually 10 no_vhci_device 0525 a4a0
+
+note "the emulated one: isochronous"
+import 1-2
+path=$(wait_vhci_device 0525 a4a0) || exit 1
+usbtest_alternate "$path" 1
+usbtests "$path" "15 16 22 23" 15:20 16:20 22:20 23:20
+note "interrupt"
+usbtest_alternate "$path" 2
+usbtests "$path" "25 26" 25:20 26:20
+rmmod usbtest
+drop 1-2
+vusbctl unload pc1 || fail "unload"
