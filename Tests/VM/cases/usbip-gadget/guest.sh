@@ -21,10 +21,6 @@ path=$(wait_vhci_device 0525 a4a0) || exit 1
 usbtest_alternate "$path" 0
 usbtests "$path" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 17 18 19 20 21 24 27 28 29" \
     0 1 2 3 4 5:20 6:20 7:20 8:20 9:20 10:20 11:1000 12:1000 13:20 14:200 17 18 19 20 21:200 24:1000:512 27:50:16384 28:50:16384 29
-# Twenty times were run by hand; a machine that tests all the time hasn't so much of it.
-for n in 1; do
-    usbtest "$(usb_node "$path")" 11:1000 12:1000 24:1000:512 >/tmp/unlink.log || fail "unlink, time $n: $(cat /tmp/unlink.log)"
-done
 rmmod usbtest
 drop 1-1
 eventually 10 no_vhci_device 0525 a4a0

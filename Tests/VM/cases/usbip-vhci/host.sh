@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-time_limit=600
+time_limit=1500
