@@ -5,35 +5,51 @@ internal import Glibc
 internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
+internal import Synchronization
 package import VUSBCore
 
 /// Devices for guests that speak the USB/IP protocol: Linux's `vhci-hcd`.
 ///
-/// Concurrency model: the control plane listens and offers; one thread accepts, all connections are another's, the
-/// loop's.
+/// Concurrency model: the control plane listens and offers, one call at a time; one thread accepts, all connections are
+/// another's, the loop's. Both are made with the first listener: who has none has neither threads nor descriptors of them.
 package final class USBIPFront: USBIPServing {
-    private let group: MultiThreadedEventLoopGroup
+    private struct Threads {
+        let group: MultiThreadedEventLoopGroup
+        let acceptor: USBIPAcceptor
+    }
+
     private let patience: USBIPPatience
-    private let acceptor: USBIPAcceptor
-    private let catalogue: USBIPCatalogue
+    private let threads = Mutex<Threads?>(nil)
+    private let catalogue = USBIPCatalogue()
     private let stream: AsyncStream<USBIPEvent>
     private let continuation: AsyncStream<USBIPEvent>.Continuation
 
-    /// - Throws: `io` where there is no descriptor or thread.
-    package init(patience: USBIPPatience = USBIPPatience()) throws(USBError) {
+    package init(patience: USBIPPatience = USBIPPatience()) {
         self.patience = patience
         (stream, continuation) = AsyncStream.makeStream(of: USBIPEvent.self)
+    }
+
+    /// - Throws: `io` where there is no descriptor or thread.
+    private func started() throws(USBError) -> Threads {
+        if let threads = threads.withLock({ $0 }) { return threads }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let catalogue = USBIPCatalogue()
-        self.group = group
-        self.catalogue = catalogue
         group.any().execute {
             RealTime.enter()
             unsafe CVUSBShims_set_thread_name("vusb-usbip")
         }
-        acceptor = try USBIPAcceptor { descriptor, listener in
-            Self.accepted(descriptor, listener, group, catalogue, patience)
+        let acceptor: USBIPAcceptor
+        do {
+            acceptor = try USBIPAcceptor { [catalogue, patience] descriptor, listener in
+                Self.accepted(descriptor, listener, group, catalogue, patience)
+            }
+        } catch {
+            // How that ends changes nothing any more.
+            group.shutdownGracefully { _ in }
+            throw error
         }
+        let made = Threads(group: group, acceptor: acceptor)
+        threads.withLock { $0 = made }
+        return made
     }
 
     /// What happens, in order. Called once; the stream ends with `stop`.
@@ -42,13 +58,14 @@ package final class USBIPFront: USBIPServing {
     /// Peers can connect when it returns.
     /// - Throws: `invalid`, `io`.
     package func listen(_ definition: USBIPListenerDefinition) throws(USBError) -> USBIPListener {
+        let threads = try started()
         let listener = try USBIPListener(
-            definition, acceptor, catalogue, group.any(), patience
+            definition, threads.acceptor, catalogue, threads.group.any(), patience
         ) { [continuation] event in
             continuation.yield(event)
         }
         catalogue.add(listener)
-        acceptor.add(listener)
+        threads.acceptor.add(listener)
         return listener
     }
 
@@ -69,11 +86,12 @@ package final class USBIPFront: USBIPServing {
     /// Ends all: listeners, sessions, and the threads.
     package func stop() async {
         for listener in catalogue.listeners { await listener.end() }
-        await acceptor.stop()
+        let threads = threads.withLock { $0 }
+        await threads?.acceptor.stop()
         for export in catalogue.all { await export.end() }
         continuation.finish()
         // It fails only where it was ended before.
-        try? await group.shutdownGracefully()
+        try? await threads?.group.shutdownGracefully()
     }
 
     package func serve(_ definition: USBIPListenerDefinition) throws(USBError) -> any USBIPListening {

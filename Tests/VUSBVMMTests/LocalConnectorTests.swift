@@ -103,7 +103,7 @@ import VUSBCore
 
     @Test func theKernelOfABoundGuestIsTheHosts() async throws {
         let connector = connector()
-        #expect(connector.modes == [.files, .module])
+        #expect(connector.modes == [.files, .module, .usbip])
         try await connector.bind("web1", GuestPlace())
         let kernel = try await connector.kernel(of: "web1")
         #expect(kernel.description == "the host")

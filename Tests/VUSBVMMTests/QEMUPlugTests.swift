@@ -478,7 +478,7 @@ import VUSBCore
 
     @Test func aGuestThatIsNotBoundOrIsOffIsTold() async throws {
         let connector = QEMUConnector(limits: limits(), logger: logger)
-        #expect(connector.modes == [.redirect, .module, .files])
+        #expect(connector.modes == [.redirect, .module, .files, .usbip])
         #expect(await plugError(connector)?.code == .notFound)
         let server = try FakeServer()
         server.stop()

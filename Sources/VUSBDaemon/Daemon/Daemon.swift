@@ -89,7 +89,7 @@ package struct Daemon: Sendable {
         do {
             redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
             nodes = try CharDeviceFront()
-            usbip = try USBIPFront()
+            usbip = USBIPFront()
         } catch {
             return .failure(error)
         }

@@ -28,7 +28,7 @@ final class USBIPRig: Sendable {
         device = VirtualDevice(
             backend: backend, descriptors: DescriptorBytes.fullZero, speed: .high, configurationValue: 1,
             alternates: [InterfaceNumber(rawValue: 0): alternate], pool: BufferPool())
-        front = try USBIPFront(patience: patience)
+        front = USBIPFront(patience: patience)
         // Short: a socket's path has few bytes.
         let path = "/tmp/vusb-usbip-\(UUID().uuidString.prefix(8))"
         listener = try front.listen(
