@@ -80,7 +80,7 @@ extension Rules {
 
     private static func isNumeric(_ host: Substring, _ marks: String) -> Bool {
         (1...45).contains(host.utf8.count)
-            && host.utf8.allSatisfy { isLowerHexadecimal($0 | 0x20) || marks.utf8.contains($0) }
+            && host.allSatisfy { $0.isASCII && $0.isHexDigit || marks.contains($0) }
     }
 
     private static func isLowerHexadecimal(_ byte: UInt8) -> Bool {
