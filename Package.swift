@@ -36,6 +36,9 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let certificates = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -59,6 +62,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.33.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.0"),
+        .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.0"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.4.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.2.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
@@ -85,7 +91,12 @@ let package = Package(
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "VUSBSystem", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBCharDevice", ["VUSBCore", "VUSBSystem", "CFuse3", "CVUSBShims", deque]),
-        target("VUSBIP", ["VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL]),
+        target(
+            "VUSBIP",
+            [
+                "VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL, crypto, certificates, asn1,
+            ]
+        ),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",

@@ -103,8 +103,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
         guard let found = try? context.pipeline.syncOperations.nioSSL_peerCertificate(),
             let bytes = try? found.toDERBytes()
         else { return refuse("a certificate that can't be read") }
-        identity = .certificate(
-            fingerprint: SHA256Digest(of: bytes).hexadecimal, commonName: CertificateName.commonName(bytes))
+        identity = USBIPIdentity(certificate: bytes)
         findGuest()
     }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Crypto
+
 /// Who is at the other end of a connection, as this host's kernel or TLS has found out.
 package enum USBIPIdentity: Sendable, Hashable {
     /// SO_PEERCRED of a Unix socket.
@@ -11,6 +13,16 @@ package enum USBIPIdentity: Sendable, Hashable {
     case certificate(fingerprint: String, commonName: String?)
     /// Of TCP without TLS: nobody in particular.
     case address(String)
+}
+
+extension USBIPIdentity {
+    /// - Parameter certificate: DER.
+    init(certificate: [UInt8]) {
+        let digits = SHA256.hash(data: certificate).map { byte in
+            (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }
+        self = .certificate(fingerprint: digits.joined(), commonName: CertificateName.commonName(certificate))
+    }
 }
 
 extension USBIPIdentity: CustomStringConvertible {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # A gadget taken by libusb, served on loopback and imported by the same kernel: every test of usbtest that it supports, a
-# thousand iterations of the unlink ones; and the emulated zero's isochronous and interrupt ones.
+# thousand iterations of the unlink ones, VUSB_UNLINK_ROUNDS times over; and the emulated zero's isochronous and interrupt ones.
 . /vm/gadget.sh
 . /vm/usbip.sh
 gadget_controllers 1
@@ -21,6 +21,11 @@ path=$(wait_vhci_device 0525 a4a0) || exit 1
 usbtest_alternate "$path" 0
 usbtests "$path" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 17 18 19 20 21 24 27 28 29" \
     0 1 2 3 4 5:20 6:20 7:20 8:20 9:20 10:20 11:1000 12:1000 13:20 14:200 17 18 19 20 21:200 24:1000:512 27:50:16384 28:50:16384 29
+rounds=$(sed -n 's/.*vusb\.rounds=\([0-9]*\).*/\1/p' /proc/cmdline)
+for round in $(seq 2 "$rounds"); do
+    note "the unlink tests, round $round"
+    usbtests "$path" "11 12 24" 11:1000 12:1000 24:1000:512
+done
 rmmod usbtest
 drop 1-1
 eventually 10 no_vhci_device 0525 a4a0
