@@ -57,7 +57,7 @@ package struct USBIPStatus: Sendable, Equatable {
     package var state: State
     package var peer: String?
     package var inFlight: Int
-    /// Since the last answer of the session; nil before the first.
+    /// Since the last answer to a transfer, interrupt IN aside; nil before the first.
     package var idle: Duration?
 
     package init(state: State, peer: String? = nil, inFlight: Int = 0, idle: Duration? = nil) {

@@ -17,7 +17,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         /// Slots whose URB has ended, in that order.
         var ready: [Int] = []
         var watch = Watch.asleep
-        /// Answered last, for those who want to know how long nothing has happened.
+        /// When the last transfer was answered that is use of the device.
         var lastTransfer: ContinuousClock.Instant?
     }
 
@@ -105,16 +105,22 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
             if andSleep, draining.isEmpty, state.watch == .awake { state.watch = .asleep }
         }
         guard !draining.isEmpty else { return false }
-        let now = ContinuousClock.now
-        state.withLock { $0.lastTransfer = now }
+        var isUse = false
         for slot in draining {
             let finished = state.withLock { $0.slots.release(slot) }
             if seqnums[finished.seqnum] == slot { seqnums[finished.seqnum] = nil }
+            isUse = isUse || finished.isUse
             answer(finished)
         }
         draining.removeAll(keepingCapacity: true)
+        if isUse { noteUse() }
         if isEnded { noteEnd() }
         return true
+    }
+
+    private func noteUse() {
+        let now = ContinuousClock.now
+        state.withLock { $0.lastTransfer = now }
     }
 
     // MARK: - Ends

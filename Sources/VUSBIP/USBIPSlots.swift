@@ -30,6 +30,14 @@ struct USBIPFinished: ~Copyable {
     let unlink: UInt32?
     let memory: USBIPMemory?
     var urb: URB?
+
+    /// A driver polls interrupt endpoints all the time: what they bring isn't its guest's work with the device.
+    var isUse: Bool {
+        switch urb {
+        case .some(let urb): urb.operation != .transfer(.interrupt) || urb.direction == .out
+        case .none: false
+        }
+    }
 }
 
 /// The slots of a session, made once: nothing is allocated for a URB.

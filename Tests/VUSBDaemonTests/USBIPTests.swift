@@ -76,6 +76,7 @@ import VUSBTestSupport
         let told = await bench.event("guest-channel", after: before)
         #expect(told?.detail == "1-1: no longer imported by 'test': the peer has vanished")
         _ = await bench.event("operation", after: before) { $0.detail?.hasSuffix("succeeded") == true }
+        #expect(await bench.plane.operations().last?.kind == "reset")
         #expect(export.journal == ["readmit", "resume"])
         #expect(try await bench.state("emu-a") == .attached)
         await bench.close()

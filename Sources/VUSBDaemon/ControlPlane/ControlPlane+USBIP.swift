@@ -90,7 +90,8 @@ extension ControlPlane {
             case .attached? = deviceRegistry[attachment.record.id]?.holder
         else { return }
         let id = attachment.record.id
-        let operation = begin(.detach, guest: place.guest, device: id)
+        // It becomes a detach where somebody waits for the device.
+        let operation = begin(firstReady(for: id) == nil ? .reset : .detach, guest: place.guest, device: id)
         mark([attachment], by: operation)
         operationLog.setCancellable(operation, false)
         _ = run(operation) { (plane, operation) async throws(Problem) in
