@@ -95,6 +95,7 @@ let package = Package(
             "VUSBIP",
             [
                 "VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL, crypto, certificates, asn1,
+                logging,
             ]
         ),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
@@ -129,7 +130,7 @@ let package = Package(
         tests("VUSBUevent", ["CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
         tests("VUSBCharDevice", ["CFuse3"]),
-        tests("VUSBIP", ["VUSBEmulation", nioCore, nioPosix, nioSSL]),
+        tests("VUSBIP", ["VUSBEmulation", nioCore, nioPosix, nioSSL, logging]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),
