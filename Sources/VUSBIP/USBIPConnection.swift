@@ -69,11 +69,15 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
 
     func channelActive(context: ChannelHandlerContext) {
         listener.add(self)
+        if !listener.definition.endpoint.mayWait { startTimer() }
+        if case .tcp(_, _, .some) = listener.definition.endpoint { return }
+        findGuest()
+    }
+
+    private func startTimer() {
         timer = loop.scheduleTask(in: TimeAmount(patience.request)) { [weak self] in
             self?.refuse("it has imported nothing in time")
         }
-        if case .tcp(_, _, .some) = listener.definition.endpoint { return }
-        findGuest()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -200,7 +204,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
         if case .serving = phase {
             // What it said before is answered, where it can be.
             answer()
-            end(.violation("\(violation)"))
+            end(violation == .farewell ? .closed : .violation("\(violation)"))
         } else {
             refuse("it has sent \(violation)")
         }
@@ -232,7 +236,8 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
         phase = .answered
         listener.remove(self)
         guard let context else { return }
-        // The timer is still there, for a peer that doesn't read it.
+        // For a peer that doesn't read it.
+        if timer == nil { startTimer() }
         context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { [weak self] _ in
             self?.refuse(nil)
         }

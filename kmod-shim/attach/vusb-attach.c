@@ -43,7 +43,8 @@ enum {
 enum {
     CONNECT_LIMIT = 5000,
     REPLY_LIMIT = 5000,
-    // Of a serial port: until the server's side is there again after the last device.
+    // Of a serial port: until who has just lost its device has closed it; until the server's side is there again.
+    CLOSE_LIMIT = 1000,
     REOPEN_LIMIT = 10000,
     FAREWELL_LIMIT = 5000,
 };
@@ -324,11 +325,13 @@ static int is_opened(int fd, int64_t deadline)
 
 static int open_serial(const char *path, const char *name)
 {
+    int64_t deadline = now() + CLOSE_LIMIT;
     int fd;
 
     if (*path != '/')
         return -2;
-    fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    while ((fd = open(path, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0 && errno == EBUSY && now() < deadline)
+        nap();
     if (fd < 0) {
         int error = errno;
         say(name, ": ", strerror(error), error == EBUSY ? ": one device at a time" : "");

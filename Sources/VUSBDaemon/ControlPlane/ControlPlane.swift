@@ -82,6 +82,8 @@ actor ControlPlane {
     let nodes: (any NodeServing)?
     let usbip: (any USBIPServing)?
     let usbipClients = USBIPClients()
+    /// Of vusb.yaml, for clients of all guests.
+    var sharedListeners: [USBIPListenerSpec] = []
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
