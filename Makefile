@@ -11,6 +11,7 @@ SWIFT    ?= swift
 
 RELEASE_SCRATCH := .build-release
 RELEASE         := $(RELEASE_SCRATCH)/release
+HELPER          := kmod-shim/build/vusb-attach
 PROGRAMS        := vusbd vusbctl
 
 # Root's own shell needs no sudo, and a container has none.
@@ -19,7 +20,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Building; the tests' programs and C clients, and the module; real mounts and real kernels; the checks. Kernels and
 # their headers aren't among them: Tests/VM/kernel.sh unpacks those into out/vm/cache.
 PACKAGES := libfuse3-dev libusb-1.0-0-dev libusbredirparser-dev pkg-config \
-	gcc libc6-dev binutils dpkg-dev git make perl sparse libelf1 libssl3 \
+	gcc libc6-dev musl-tools binutils dpkg-dev git make perl sparse libelf1 libssl3 \
 	fuse3 udev curl jq socat procps python3 python3-venv \
 	qemu-system-x86 qemu-system-common qemu-utils qemu-guest-agent busybox-static cpio kmod xz-utils usbutils usbip usbredirect \
 	dosfstools mtools e2fsprogs \
@@ -46,8 +47,9 @@ deps: ## Install the Debian packages that building and testing need
 build: deps ## Build for development, into .build
 	$(SWIFT) build
 
-release: deps ## Build the two programs that run without Swift, into .build-release/release
+release: deps ## Build the two programs that run without Swift, into .build-release/release, and the helper for guests
 	$(SWIFT) build -c release --static-swift-stdlib --scratch-path $(RELEASE_SCRATCH)
+	$(MAKE) -s -C kmod-shim attach
 
 demo: release ## Show it at work with emulated devices, in under 15 seconds once built
 	@VUSBD=$(CURDIR)/$(RELEASE)/vusbd VUSBCTL=$(CURDIR)/$(RELEASE)/vusbctl examples/demo.sh
@@ -69,8 +71,10 @@ install: ## Install programs, udev rules, manual pages and completions (PREFIX, 
 	@for program in $(PROGRAMS); do \
 		[ -x $(RELEASE)/$$program ] || { echo "$(RELEASE)/$$program not found; run make release first" >&2; exit 1; }; \
 	done
+	@[ -x $(HELPER) ] || { echo "$(HELPER) not found; run make release first" >&2; exit 1; }
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(UDEVDIR)
 	install -m 755 -s $(addprefix $(RELEASE)/,$(PROGRAMS)) $(DESTDIR)$(BINDIR)
+	install -D -m 755 $(HELPER) $(DESTDIR)$(PREFIX)/lib/vusb/vusb-attach
 	install -m 644 udev-rules/*.rules $(DESTDIR)$(UDEVDIR)
 	for page in packaging/man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit 1; \
@@ -89,7 +93,7 @@ install: ## Install programs, udev rules, manual pages and completions (PREFIX, 
 	@[ -n "$(DESTDIR)" ] || getent group vusb >/dev/null || groupadd --system vusb
 
 uninstall: ## Remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(PROGRAMS)) \
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/lib/vusb/vusb-attach \
 		$(patsubst udev-rules/%,$(DESTDIR)$(UDEVDIR)/%,$(wildcard udev-rules/*.rules)) \
 		$(foreach page,$(wildcard packaging/man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/bash-completion/completions/,$(PROGRAMS)) \

@@ -26,6 +26,7 @@ unit       | 1500 | Tests/unit.sh
 filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
 kmod       | 600  | Tests/kmod.sh
+attach     | 300  | Tests/attach.py
 fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'
 vm         | 3600 | Tests/VM/run.sh
 '

@@ -11,6 +11,7 @@ enum USBIPCommand: Equatable {
     ///   - bytes: at least 48.
     ///   - deviceID: of the device that the peer has imported.
     init(_ bytes: RawSpan, deviceID: UInt32) throws(USBIPViolation) {
+        guard !Self.isFarewell(bytes) else { throw .farewell }
         let seqnum = bytes.bigEndian(at: 4)
         guard bytes.bigEndian(at: 8) == deviceID else { throw .deviceID(bytes.bigEndian(at: 8)) }
         switch bytes.bigEndian(at: 0) {
@@ -18,6 +19,13 @@ enum USBIPCommand: Equatable {
         case USBIPNumbers.commandUnlink: self = .unlink(seqnum: seqnum, target: bytes.bigEndian(at: 20))
         case let command: throw .command(command)
         }
+    }
+
+    /// Nothing but zeros: the end, from a stream that can't be seen to be closed.
+    private static func isFarewell(_ bytes: RawSpan) -> Bool {
+        // Of all others the first words aren't both zero.
+        guard bytes.bigEndian(at: 0) == 0, bytes.bigEndian(at: 8) == 0 else { return false }
+        return (0..<USBIPNumbers.headerBytes).allSatisfy { bytes.byte(at: $0) == 0 }
     }
 }
 

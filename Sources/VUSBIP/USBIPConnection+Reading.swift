@@ -90,7 +90,7 @@ extension USBIPConnection {
         if case .serving = phase {
             // What it said before is answered, where it can be.
             answer()
-            end(.violation("\(violation)"))
+            end(violation == .farewell ? .closed : .violation("\(violation)"))
         } else {
             refuse("it has sent \(violation)")
         }

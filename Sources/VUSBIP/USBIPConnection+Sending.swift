@@ -28,7 +28,8 @@ extension USBIPConnection {
         phase = .answered
         listener.remove(self)
         guard let context else { return }
-        // The timer is still there, for a peer that doesn't read it.
+        // For a peer that doesn't read it.
+        if timer == nil { startTimer() }
         context.writeAndFlush(wrapOutboundOut(buffer)).assumeIsolated().whenComplete { [weak self] _ in
             self?.refuse(nil)
         }

@@ -69,11 +69,15 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
 
     func channelActive(context: ChannelHandlerContext) {
         listener.add(self)
+        if !listener.definition.endpoint.mayWait { startTimer() }
+        if case .tcp(_, _, .some) = listener.definition.endpoint { return }
+        findGuest()
+    }
+
+    func startTimer() {
         timer = loop.scheduleTask(in: TimeAmount(patience.request)) { [weak self] in
             self?.refuse("it has imported nothing in time")
         }
-        if case .tcp(_, _, .some) = listener.definition.endpoint { return }
-        findGuest()
     }
 
     func channelInactive(context: ChannelHandlerContext) {

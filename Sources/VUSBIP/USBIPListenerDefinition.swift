@@ -48,6 +48,13 @@ package struct USBIPListenerDefinition: Sendable {
     }
 }
 
+extension USBIPListenerDefinition.Endpoint {
+    /// Whether a peer may be silent before it asks for something: QEMU connects a serial port when it starts.
+    var mayWait: Bool {
+        if case .unix = self { true } else { false }
+    }
+}
+
 extension USBIPListenerDefinition.Endpoint: CustomStringConvertible {
     package var description: String {
         switch self {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a peer said that isn't the protocol, or that ends the connection: H1 to H6 of USBIP.md.
+/// What a peer said that isn't the protocol, or that ends the connection: H1 to H6 and H8 of USBIP.md.
 enum USBIPViolation: Error, Equatable {
     case version(UInt16)
     case operation(UInt16)
@@ -11,6 +11,8 @@ enum USBIPViolation: Error, Equatable {
     case length(UInt32)
     case packetCount(UInt32)
     case seqnum(UInt32)
+    /// No violation: the peer has nothing more to say.
+    case farewell
 }
 
 extension USBIPViolation: CustomStringConvertible {
@@ -25,6 +27,7 @@ extension USBIPViolation: CustomStringConvertible {
         case .length(let length): "a transfer of \(length) bytes"
         case .packetCount(let count): "a transfer of \(count) packets"
         case .seqnum(let seqnum): "the seqnum \(seqnum), which is in flight already"
+        case .farewell: "its end"
         }
     }
 }

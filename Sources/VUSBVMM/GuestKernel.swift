@@ -22,6 +22,11 @@ package protocol GuestKernel: Sendable {
     /// - Throws: `notFound` where there is none.
     func readFile(_ path: String, limit: Int) async throws(USBError) -> [UInt8]
 
+    /// Writes a file of the guest, anew. Whose it is and who may write to it isn't said: what matters belongs into a
+    /// directory that is root's own.
+    /// - Parameter progress: told the bytes that have been written so far.
+    func writeFile(_ path: String, _ bytes: [UInt8], progress: @Sendable (Int) -> Void) async throws(USBError)
+
     /// Loads a module into the kernel.
     /// - Parameters:
     ///   - module: its name, such as `vusb_hcd`.
@@ -35,6 +40,14 @@ package protocol GuestKernel: Sendable {
     /// Unloads a module.
     /// - Throws: `busy` where it is in use, `notFound` where it isn't loaded.
     func rmmod(_ module: String) async throws(USBError)
+}
+
+extension GuestKernel {
+    package func writeFile(
+        _ path: String, _ bytes: [UInt8], progress: @Sendable (Int) -> Void
+    ) async throws(USBError) {
+        throw USBError(.unsupported, "no files can be written to \(description)")
+    }
 }
 
 /// How a program in a guest ended.

@@ -44,6 +44,13 @@ struct VUSBDCommand: ParsableCommand {
         completion: .directory)
     var modules: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Copy this vusb-attach to guests that have no client of USB/IP; default beside the modules.",
+            valueName: "file"),
+        completion: .file())
+    var attachHelper: String?
+
     func validate() throws {
         if let readers, !(1...64).contains(readers) {
             throw ValidationError("--readers \(readers): give a number from 1 to 64")
@@ -80,6 +87,7 @@ struct VUSBDCommand: ParsableCommand {
         options.readers = readers
         options.logLevel = logLevel.flatMap(Logger.Level.init(rawValue:))
         options.modules = modules
+        options.attachHelper = attachHelper
         return options
     }
 }

@@ -25,16 +25,16 @@ cases=${VUSB_CASES:-$here/cases}
 
 # What the cases load. Dependencies come by themselves; what a kernel has built in needs no file.
 modules=(
-    virtio_pci virtio_console virtiofs 9p 9pnet_virtio virtio_blk
+    virtio_pci virtio_console virtio_net vsock vsock_loopback virtiofs 9p 9pnet_virtio virtio_blk
     fuse cuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
     xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
     snd_usb_audio usbtest vhci_hcd usbip_host
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 usb_f_fs gadgetfs
 )
 # Programs of this machine that the guests use; stat for times with fractions.
-programs=(lsusb jq stat qemu-ga)
+programs=(lsusb jq stat qemu-ga usbip)
 # Those of a guest that runs vusbd itself; the others have little memory.
-vusb_programs=(curl fusermount3 mke2fs usbip usbipd usbredirect socat usbhid-dump)
+vusb_programs=(curl fusermount3 mke2fs usbipd usbredirect socat usbhid-dump)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")
@@ -222,6 +222,9 @@ make_vusb() {
         strip "$tree/bin/$name" 2>/dev/null || true # A stand-in for it may be a script.
     done
     for name in "${vusb_programs[@]}"; do copy_program "$(command -v "$name")" "bin/$name"; done
+    # The others have it from vusbd.
+    make -s -C "$root/kmod-shim" attach
+    copy_program "$root/kmod-shim/build/vusb-attach" bin/vusb-attach
     make_programs "$here"/programs/vusbd/*.c
     make_32_bit_programs
     make_libusb_programs

@@ -32,6 +32,8 @@ import VUSBTestSupport
         #expect(
             info.steps.map(\.name) == [
                 "bound", "published", "clients connect to tcp:3240", "clients connect to unix:/run/pc1",
+                "its client: modprobe vhci-hcd; usbip attach -r 127.0.0.1 -b BUSID",
+                "its client: modprobe vhci-hcd; vusb-attach unix:/run/pc1 BUSID",
             ])
         #expect(bench.usbip.addresses == ["tcp 127.0.0.1 port 3240", "unix /run/pc1"])
         _ = try await bench.unload("pc1")

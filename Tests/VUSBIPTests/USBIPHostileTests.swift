@@ -66,6 +66,17 @@ struct USBIPHostileTests {
         #expect(try await violation { $0.bulkIn(7, 8) + $0.bulkIn(7, 8) } == "the seqnum 7, which is in flight already")
     }
 
+    @Test("H8: nothing but zeros is the end, like a connection that is closed")
+    func farewell() async throws {
+        let rig = try USBIPRig(ScriptedBackend(always: .complete(data: [1])))
+        let peer = try await rig.connect()
+        peer.expectData(1)
+        peer.send(peer.wire.bulkIn(1, 8) + Array(repeating: 0, count: 48))
+        #expect(await peer.untilClosed() == [.done(1, [1])])
+        #expect(await rig.waitForEnd() == .closed)
+        await rig.finish(peer)
+    }
+
     @Test("what it said before is answered")
     func before() async throws {
         let rig = try USBIPRig(ScriptedBackend(always: .complete(data: [1])))

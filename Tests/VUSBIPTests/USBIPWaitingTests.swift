@@ -19,7 +19,7 @@ struct USBIPWaitingTests {
         "K6: who imports nothing in time is cut, whatever it has said of it",
         arguments: [[], [1], Array(USBIPWire.importDevice().dropLast())])
     func late(said: [UInt8]) async throws {
-        let rig = try USBIPRig(patience: impatient)
+        let rig = try USBIPRig(isTCP: true, patience: impatient)
         let peer = try USBIPPeer(rig.target)
         peer.send(said)
         #expect(await peer.bytesUntilClosed() == [])
@@ -32,7 +32,7 @@ struct USBIPWaitingTests {
 
     @Test("K6: who has imported may be silent")
     func silent() async throws {
-        let rig = try USBIPRig(ScriptedBackend(always: .complete()), patience: impatient)
+        let rig = try USBIPRig(ScriptedBackend(always: .complete()), isTCP: true, patience: impatient)
         let peer = try await rig.connect()
         // Another one's time is over after this one's would be.
         let late = try USBIPPeer(rig.target)
@@ -40,6 +40,23 @@ struct USBIPWaitingTests {
         peer.send(peer.wire.bulkOut(1, []))
         #expect(await peer.next() == .done(1))
         await rig.finish(peer)
+    }
+
+    @Test("K6: on a Unix socket who imports nothing may wait, as the port of a machine that boots")
+    func waiting() async throws {
+        let rig = try USBIPRig(patience: impatient)
+        let peer = try USBIPPeer(rig.target)
+        peer.startReading()
+        // Another one's time is over after this one's would be.
+        let other = try USBIPRig(isTCP: true, patience: impatient)
+        _ = await try USBIPPeer(other.target).bytesUntilClosed()
+        peer.send(USBIPWire.importDevice())
+        guard case .imported(status: 0, _)? = await peer.next() else {
+            Issue.record("no import")
+            return
+        }
+        await rig.finish(peer)
+        await other.finish()
     }
 
     @Test("K7: 1,000 connections that say a byte hold up nobody, and only 64 stay")

@@ -20,12 +20,23 @@ final class FakeGuest: GuestKernel {
         case insmod(String, parameters: String)
         case rmmod(String)
         case read(String)
+        case attachFacts(copy: String)
+        case loadVHCI
+        case makeDirectory
+        case write(String)
+        case makeProgram(String)
+        case removeDirectory(String)
+        case vhciPorts
+        /// A program other than the shell.
+        case program([String])
     }
 
     enum Answer {
         case result(ProgramResult)
         case bytes([UInt8])
         case done
+        /// A directory of the name that was asked for, below this one.
+        case directory(below: String)
         case failure(USBError)
 
         static func lines(_ lines: [String]) -> Answer {
@@ -51,6 +62,14 @@ final class FakeGuest: GuestKernel {
     var cancelled: [Bool] { cancellations.withLock { $0 } }
     private let cancellations = Mutex<[Bool]>([])
 
+    /// The name of the last directory that was asked for: a number that nobody knows before. Calls have `DIR` for it.
+    private let directory = Mutex("")
+    private func known(_ text: String) -> String {
+        let name = directory.withLock { $0 }
+        guard !name.isEmpty, let range = text.firstRange(of: name) else { return text }
+        return text.replacingCharacters(in: range, with: "DIR")
+    }
+
     private func answer(_ call: Call) throws(USBError) -> Answer {
         cancellations.withLock { $0.append(Task.isCancelled) }
         let next = expected.withLock { $0.isEmpty ? nil : $0.removeFirst() }
@@ -63,6 +82,7 @@ final class FakeGuest: GuestKernel {
     }
 
     func run(_ program: String, _ arguments: [String], limit: Duration) async throws(USBError) -> ProgramResult {
+        guard program == "/bin/sh" else { return try result(.program([known(program)] + arguments)) }
         // sh -c SCRIPT vusb "" ARGUMENT...
         #expect(program == "/bin/sh" && arguments.first == "-c" && arguments[2...3] == ["vusb", ""])
         let values = Array(arguments[4...])
@@ -75,12 +95,35 @@ final class FakeGuest: GuestKernel {
         case GuestScript.prepare: call = .prepare(values)
         case GuestScript.users: call = .users
         case GuestScript.kernelLog: call = .log
+        case GuestScript.attachFacts: call = .attachFacts(copy: values[0])
+        case GuestScript.loadVHCI: call = .loadVHCI
+        case GuestScript.makeDirectory:
+            directory.withLock { $0 = values[0] }
+            call = .makeDirectory
+        case GuestScript.makeProgram: call = .makeProgram(known(values[0]))
+        case GuestScript.removeDirectory: call = .removeDirectory(known(values[0]))
+        case GuestScript.vhciPorts: call = .vhciPorts
         default:
             Issue.record("unknown script \(arguments[1])")
             throw USBError(.io, "unknown script")
         }
-        guard case .result(let result) = try answer(call) else { throw USBError(.io, "wrong kind of answer") }
-        return result
+        return try result(call)
+    }
+
+    private func result(_ call: Call) throws(USBError) -> ProgramResult {
+        switch try answer(call) {
+        case .result(let result): return result
+        case .directory(let place):
+            return ProgramResult(end: .exited(0), output: Array("\(place)/\(directory.withLock { $0 })\n".utf8))
+        case .bytes, .done, .failure: throw USBError(.io, "wrong kind of answer")
+        }
+    }
+
+    func writeFile(
+        _ path: String, _ bytes: [UInt8], progress: @Sendable (Int) -> Void
+    ) async throws(USBError) {
+        _ = try answer(.write(known(path)))
+        sent.withLock { $0[known(path)] = bytes }
     }
 
     func readFile(_ path: String, limit: Int) async throws(USBError) -> [UInt8] {

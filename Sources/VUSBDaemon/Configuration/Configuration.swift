@@ -21,6 +21,8 @@ struct Configuration: Sendable, Equatable {
     var logLevel: String?
     /// Directories of builds of the USB module.
     var modules: [String] = []
+    /// The program `vusb-attach` for guests without a client of USB/IP.
+    var attachHelper: String?
     var guests: [ConfiguredGuest] = []
     /// In their order.
     var claims: [ClaimSpec] = []

@@ -10,7 +10,7 @@ internal import Yams
 struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
-        "modules", "guests", "claims", "focus", "health", "auto", "access",
+        "modules", "attach-helper", "guests", "claims", "focus", "health", "auto", "access",
         "realtime", "usbip", "imports",
     ]
     private static let guestKeys = [
@@ -42,6 +42,7 @@ struct ConfigurationReader {
         configuration.socketGroup = mapping.string("socket-group")
         configuration.state = mapping.path("state")
         configuration.images = mapping.path("images")
+        configuration.attachHelper = mapping.path("attach-helper")
         configuration.host = mapping.boolean("host")
         configuration.realtime = mapping.boolean("realtime") ?? false
         configuration.readers = mapping.integer("readers", in: 1...64)

@@ -88,6 +88,7 @@ extension ControlPlane {
         }
         do {
             try await plug(attachment, operation: operation)
+            try await attachInside(attachment, operation: operation)
             try publish(attachment, operation: operation)
             count(.attach, of: guest)
             measure(.attach, of: guest, took: ContinuousClock.now - began)
@@ -174,6 +175,8 @@ extension ControlPlane {
         showHost(id)
         operationLog.step(operation, "attached \(id) as \(attachment.path)")
         emit(.attached, guest: guest, device: id, path: attachment.path)
+        // C16 of Attach.md: what has ended before it was the guest's nobody has looked at.
+        if attachment.usbip?.status.state == .resting { sessionEnded(at: attachment.usbipPlace) }
     }
 
     // MARK: - Whether it may be

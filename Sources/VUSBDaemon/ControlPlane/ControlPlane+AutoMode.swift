@@ -54,7 +54,7 @@ extension ControlPlane {
             mode = try await bringUpModuleOrController(name, plan, operation: operation)
         case .module: try await bringUpModule(name, plan, operation: operation)
         case .redirect: try await bringUpRedirect(name, operation: operation)
-        case .usbip: try bringUpUSBIP(name, operation: operation)
+        case .usbip: try await bringUpUSBIP(name, plan, operation: operation)
         case .files:
             settleMajor(of: name)
             prepareTelling(name, operation: operation)

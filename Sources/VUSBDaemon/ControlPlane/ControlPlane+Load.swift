@@ -270,7 +270,10 @@ extension ControlPlane {
         // Not by its mode, which may be another one's by now.
         if tree.channelStatus(of: name) != nil { tree.closeChannel(of: name) }
         tree.setGuestPublished(name, false, heartbeat: false)
-        change(name) { $0.silentSince = nil }
+        change(name) { guest in
+            guest.silentSince = nil
+            guest.attachWay = nil
+        }
     }
 
     /// Devices that the guest has and that nobody takes away just now.

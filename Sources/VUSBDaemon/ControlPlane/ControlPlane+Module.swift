@@ -29,7 +29,7 @@ extension ControlPlane {
     }
 
     /// Before anything is asked of it: its agent does one thing at a time.
-    private func awaitWork(in name: String, operation: Int) async throws(Problem) {
+    func awaitWork(in name: String, operation: Int) async throws(Problem) {
         let failure: USBError? = await awaitWork(in: name, operation: operation)
         try checkGoing(name, operation)
         if let failure { throw Problem(failure, while: "load of guest \(name)") }
@@ -48,7 +48,7 @@ extension ControlPlane {
         }
     }
 
-    private func way(into name: String, operation: Int) async throws(Problem) -> GuestWay {
+    func way(into name: String, operation: Int) async throws(Problem) -> GuestWay {
         let result = await way(into: name)
         try checkGoing(name, operation)
         do {
@@ -59,7 +59,7 @@ extension ControlPlane {
     }
 
     /// A machine that has just been started has no agent yet.
-    private func awaitAgent(of name: String, operation: Int) async throws(Problem) {
+    func awaitAgent(of name: String, operation: Int) async throws(Problem) {
         let deadline = ContinuousClock.now + tools.times.boot
         var pause = Duration.milliseconds(250)
         while true {

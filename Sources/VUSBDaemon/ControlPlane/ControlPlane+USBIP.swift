@@ -20,6 +20,7 @@ extension ControlPlane {
             let definition = try USBIPListenerDefinition(
                 listener.address.endpoint(owner: nil, tls: tls), .resolved { clients.guest(of: $0) })
             _ = try usbip?.serve(definition)
+            sharedListeners.append(listener)
             logger.notice("clients of USB/IP can connect", metadata: ["listener": "\(definition.endpoint)"])
         }
     }
@@ -27,7 +28,12 @@ extension ControlPlane {
     // MARK: - Load
 
     /// The guest's own listeners.
-    func bringUpUSBIP(_ name: String, operation: Int) throws(Problem) {
+    func bringUpUSBIP(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
+        try openListeners(of: name, operation: operation)
+        try await bringUpClient(name, plan, operation: operation)
+    }
+
+    private func openListeners(of name: String, operation: Int) throws(Problem) {
         guard let definition = guestRegistry[name]?.definition, let usbip else { return }
         for address in definition.listen {
             do {

@@ -84,6 +84,8 @@ actor ControlPlane {
     let usbip: (any USBIPServing)?
     let usbipClients = USBIPClients()
     let importer: (any DeviceImporter)?
+    /// Of vusb.yaml, for clients of all guests.
+    var sharedListeners: [USBIPListenerSpec] = []
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 

@@ -4,7 +4,7 @@ internal import VUSBControl
 internal import VUSBCore
 internal import VUSBVMM
 
-/// What brings the module into a guest's kernel: `ModuleLoader`, or a test's.
+/// What brings modules into a guest's kernel, and attaches devices there: `ModuleLoader`, or a test's.
 protocol ModuleLoading: Sendable {
     func load(
         _ share: GuestShare, channelPath: String, step: @Sendable (String) -> Void
@@ -12,6 +12,10 @@ protocol ModuleLoading: Sendable {
     func isStillLoaded(_ loaded: LoadedModules) async throws(USBError) -> Bool
     func users() async throws(USBError) -> [GuestUser]
     func unload(_ loaded: LoadedModules, step: @Sendable (String) -> Void) async throws(USBError) -> UnloadEnd
+    func loadClient(
+        _ addresses: [AttachAddress], helper: AttachHelper, before: LoadedModules?, step: @Sendable (String) -> Void
+    ) async throws(USBError) -> AttachLoad
+    func attach(_ busID: String, by way: AttachWay) async throws(USBError) -> AttachStream
 }
 
 extension ModuleLoader: ModuleLoading {}
@@ -34,6 +38,8 @@ struct GuestTimes: Sendable {
     var drivers = Duration.seconds(5)
     /// For the guest to notice that a device is gone.
     var removal = Duration.seconds(2)
+    /// For a client in a guest to attach a device.
+    var client = Duration.seconds(60)
     /// For a machine that boots until its agent answers.
     var boot = Duration.seconds(600)
     /// For a monitor to say whether its machine runs.
@@ -54,9 +60,10 @@ struct GuestTimes: Sendable {
     var idle = Duration.seconds(5)
 }
 
-/// What guests in mode `module` need besides: a test has its own.
+/// What guests whose kernel is got into need besides: a test has its own.
 struct ModuleTools: Sendable {
     var store: ModuleStore
+    var helper = AttachHelper(places: AttachHelper.defaultPlaces)
     var times = GuestTimes()
     var loader: @Sendable (any GuestKernel, ModuleStore) -> any ModuleLoading = {
         ModuleLoader(kernel: $0, store: $1)

@@ -219,7 +219,9 @@ package struct Daemon: Sendable {
                 imageDirectory: settings.images
             ),
             logger: logger,
-            tools: ModuleTools(store: ModuleStore(directories: settings.modules)),
+            tools: ModuleTools(
+                store: ModuleStore(directories: settings.modules),
+                helper: AttachHelper(places: settings.attachHelpers)),
             exports: GuestExports(root: settings.exports, mount: mount),
             redirect: redirect,
             nodes: hasNodes ? nodes : nil,

@@ -13,6 +13,7 @@ package struct DaemonOptions: Sendable {
     package var readers: Int?
     package var logLevel: Logger.Level?
     package var modules: [String] = []
+    package var attachHelper: String?
 
     package init() {}
 }

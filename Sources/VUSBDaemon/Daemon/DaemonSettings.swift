@@ -26,6 +26,8 @@ package struct DaemonSettings: Sendable {
     package var logLevel: Logger.Level
     /// Where builds of the USB module are looked for: those that were named, then the usual places.
     package var modules: [String]
+    /// Where `vusb-attach` is looked for: the one that was named, or beside the modules that were and in the usual places.
+    package var attachHelpers: [String]
     var guests: [ConfiguredGuest]
     var claims: [ClaimSpec]
     var focus: [FocusSet]
@@ -67,6 +69,10 @@ package struct DaemonSettings: Sendable {
         logLevel = options.logLevel ?? configuration.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
         let named = options.modules.isEmpty ? configuration.modules : options.modules
         modules = named.map(Self.absolute) + ModuleStore.defaultDirectories
+        let helper = options.attachHelper ?? configuration.attachHelper
+        attachHelpers =
+            helper.map { [Self.absolute($0)] }
+            ?? named.map { Self.absolute($0) + "/" + AttachHelper.name } + AttachHelper.defaultPlaces
         guests = configuration.guests
         claims = configuration.claims
         focus = configuration.focus

@@ -103,6 +103,8 @@ struct GuestEntry: Sendable {
     var silence: USBError?
     /// Where its own clients connect, in mode `usbip`.
     var listeners: [any USBIPListening] = []
+    /// How its devices are attached inside, in mode `usbip`; nil where its clients do that by themselves.
+    var attachWay: AttachWay?
     var numbers: GuestNumbers
     /// Of its character nodes, once it has been loaded with them.
     var nodeMajor: Int?

@@ -85,7 +85,7 @@ extension GuestFacts {
     }
 
     /// `uname -m`, and `e_machine` of ELF.
-    private static let machines: [String: UInt16] = [
+    static let machines: [String: UInt16] = [
         "x86_64": 62, "aarch64": 183, "riscv64": 243, "ppc64le": 21, "loongarch64": 258,
     ]
 

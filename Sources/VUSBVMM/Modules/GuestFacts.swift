@@ -85,7 +85,7 @@ struct GuestFacts: Sendable {
     /// `NAME COUNT USERS STATE`; users are `-`, or names each with a comma behind it.
     private static func module(_ text: String, _ answer: GuestAnswer) -> Module? {
         let fields = text.split(separator: " ")
-        guard fields.count >= 3, ModuleStore.modules.contains(String(fields[0])), let count = Int(fields[1]) else {
+        guard fields.count >= 3, ModuleLoader.modules.contains(String(fields[0])), let count = Int(fields[1]) else {
             return nil
         }
         let name = String(fields[0])

@@ -9,7 +9,7 @@
 ///
 /// Files are looked for below `$1`, which is empty but in tests.
 enum GuestScript {
-    private static let head = """
+    static let head = """
         PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
         LC_ALL=C
         export PATH LC_ALL
@@ -18,27 +18,36 @@ enum GuestScript {
 
         """
 
+    /// Which kernel it is, and which of the modules that are brought into guests are loaded. $release is set then.
+    static let basics = """
+        firstline() {
+            line=
+            if [ -r "$2" ]; then IFS= read -r line <"$2" || :; say "$1" "$line"; fi
+        }
+        release=$(uname -r)
+        say release "$release"
+        say machine "$(uname -m)"
+        say uid "$(id -u)"
+        firstline boot "$root/proc/sys/kernel/random/boot_id"
+        if [ -e "$root/proc/modules" ]; then
+            while read -r name size count users state rest; do
+                case $name in
+                vusb_channel | vusb_hcd | usbip_core | vhci_hcd) say module "$name $count $users $state" ;;
+                esac
+            done <"$root/proc/modules"
+        else
+            say unloadable 1
+        fi
+
+        """
+
     /// Facts about the guest's kernel. $2: where /vusb is to be mounted. $3: `brief` leaves out what only loading
     /// needs.
     static let facts =
         head + """
-            firstline() {
-                line=
-                if [ -r "$2" ]; then IFS= read -r line <"$2" || :; say "$1" "$line"; fi
-            }
             echo vusb-facts-1
-            release=$(uname -r)
-            say release "$release"
-            say machine "$(uname -m)"
-            say uid "$(id -u)"
-            firstline boot "$root/proc/sys/kernel/random/boot_id"
-            if [ -e "$root/proc/modules" ]; then
-                while read -r name size count users state rest; do
-                    case $name in vusb_channel | vusb_hcd) say module "$name $count $users $state" ;; esac
-                done <"$root/proc/modules"
-            else
-                say unloadable 1
-            fi
+
+            """ + basics + """
             for name in vusb_channel vusb_hcd; do
                 firstline "version.$name" "$root/sys/module/$name/version"
                 firstline "srcversion.$name" "$root/sys/module/$name/srcversion"

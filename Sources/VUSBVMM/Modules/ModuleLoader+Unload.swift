@@ -24,7 +24,7 @@ extension ModuleLoader {
     package func unload(
         _ loaded: LoadedModules, step: @Sendable (String) -> Void
     ) async throws(USBError) -> UnloadEnd {
-        guard !loaded.modules.isEmpty || loaded.mountedAt != nil else {
+        guard !loaded.isEmpty else {
             step("the module wasn't loaded by us: it stays")
             return .stays
         }
@@ -41,7 +41,7 @@ extension ModuleLoader {
         do throws(USBError) {
             return try await takeOut(&left, spares: true, step: step)
         } catch {
-            guard left.modules != loaded.modules, error.code != .cancelled else { throw error }
+            guard left != loaded, error.code != .cancelled else { throw error }
             return .left(left, because: error)
         }
     }
@@ -63,12 +63,15 @@ extension ModuleLoader {
         }
         left.modules.removeAll { facts.module($0) == nil }
         if facts.mount.map({ Self.isShare($0) }) != true { left.mountedAt = nil }
-        if spares, !left.modules.contains("vusb_hcd"), facts.holds(mountPoint) {
+        try await removeHelper(&left)
+        let isOfModule = left.mountedAt != nil || left.modules.contains("vusb_channel")
+        if spares, isOfModule, !left.modules.contains("vusb_hcd"), facts.holds(mountPoint) {
             let rest = left.parts.joined(separator: ", ")
             step("vusb_hcd wasn't loaded by us: it stays" + (rest.isEmpty ? "" : ", and with it \(rest)"))
             return .stays
         }
         for name in left.modules.reversed() {
+            if name == "vhci_hcd" { try await awaitPorts(step: step) }
             step("unloading \(name)")
             try await during("unload \(name)") { () async throws(USBError) in
                 try await whileBusy {
@@ -84,6 +87,32 @@ extension ModuleLoader {
         try await during("unmount \(path)") { () async throws(USBError) in try await unmount(path, step: step) }
         left.mountedAt = nil
         return .out
+    }
+
+    private func removeHelper(_ left: inout LoadedModules) async throws(USBError) {
+        guard let directory = left.helperDirectory else { return }
+        let result = try await kernel.shell(GuestScript.removeDirectory, [directory], limit: .seconds(20))
+        guard result.succeeded else {
+            throw USBError(.io, "remove \(directory): \(PlainText.lastLines(result.errors))")
+        }
+        left.helperDirectory = nil
+    }
+
+    /// Our devices leave their ports when their sessions have ended. Others' are nobody's to take away.
+    private func awaitPorts(step: @Sendable (String) -> Void) async throws(USBError) {
+        try await during("unload vhci_hcd") { () async throws(USBError) in
+            try await whileBusy {
+                step("waiting for the ports of vhci_hcd")
+            } body: { () async throws(USBError) in
+                let answer = try await kernel.ask(
+                    GuestScript.vhciPorts, named: "vusb-vhci-ports-1", [], limit: .seconds(20))
+                let ports = answer.values("port")
+                guard !ports.isEmpty else { return }
+                throw USBError(
+                    .busy, "its ports \(Self.list(ports)) have devices that aren't of this vusbd",
+                    remedy: "end them in the guest (usbip detach -p), then rmmod vhci_hcd there")
+            }
+        }
     }
 
     private static func isShare(_ mount: GuestFacts.Mount) -> Bool {

@@ -34,22 +34,33 @@ package struct LoadedModules: Sendable, Hashable, Codable {
     package var modules: [String]
     /// Where /vusb was mounted here; nil where it was there already.
     package var mountedAt: String?
+    /// Where `vusb-attach` was copied to; nil where it wasn't.
+    package var helperDirectory: String?
 
-    package init(bootID: String, modules: [String], mountedAt: String? = nil) {
+    package init(
+        bootID: String, modules: [String], mountedAt: String? = nil, helperDirectory: String? = nil
+    ) {
         self.bootID = bootID
         self.modules = modules
         self.mountedAt = mountedAt
+        self.helperDirectory = helperDirectory
     }
 
+    package var isEmpty: Bool { parts.isEmpty }
+
     /// For people.
-    package var parts: [String] { modules + (mountedAt.map { ["the mount at \($0)"] } ?? []) }
+    package var parts: [String] {
+        modules + (mountedAt.map { ["the mount at \($0)"] } ?? []) + (helperDirectory.map { [$0] } ?? [])
+    }
+
+    var helperPath: String? { helperDirectory.map { "\($0)/\(AttachHelper.name)" } }
 
     /// With what an earlier load brought and an unload left: it was found now, and is ours yet.
     package func adopting(_ before: LoadedModules?) -> LoadedModules {
         guard let before, before.bootID == bootID else { return self }
         return LoadedModules(
             bootID: bootID, modules: before.modules.filter { !modules.contains($0) } + modules,
-            mountedAt: mountedAt ?? before.mountedAt
+            mountedAt: mountedAt ?? before.mountedAt, helperDirectory: helperDirectory ?? before.helperDirectory
         )
     }
 }
@@ -75,13 +86,16 @@ package struct GuestUser: Sendable, Hashable {
     }
 }
 
-/// Loads the USB module into a guest's kernel and takes it out again, whatever way into the guest there is. Modules.md
-/// says what each step does and what its failure means.
+/// Loads the USB module into a guest's kernel, or what its own client of USB/IP needs, and takes it out again, whatever way
+/// into the guest there is. Modules.md and Attach.md say what each step does and what its failure means.
 ///
 /// Concurrency model: immutable. For one guest one call at a time, which its owner sees to.
 package struct ModuleLoader: Sendable {
     let kernel: any GuestKernel
     let store: ModuleStore
+    /// All that it brings.
+    static let modules = ModuleStore.modules + clientModules
+
     /// Between two tries of something that was busy.
     let pause: @Sendable (Duration) async -> Void
 
@@ -275,8 +289,8 @@ package struct ModuleLoader: Sendable {
 
     /// Takes back what was done, also for a cancelled load.
     /// - Returns: the error, with what couldn't be taken back.
-    private func undo(_ done: LoadedModules, because error: USBError) async -> USBError {
-        guard !done.modules.isEmpty || done.mountedAt != nil else { return error }
+    func undo(_ done: LoadedModules, because error: USBError) async -> USBError {
+        guard !done.isEmpty else { return error }
         // In a task of its own, which isn't cancelled.
         let failure = await Task { () -> USBError? in
             do throws(USBError) {

@@ -26,6 +26,12 @@ struct AgentKernel: GuestKernel {
         try await agent.readFile(path, limit: limit)
     }
 
+    func writeFile(
+        _ path: String, _ bytes: [UInt8], progress: @Sendable (Int) -> Void
+    ) async throws(USBError) {
+        try await agent.writeFile(path, bytes, progress: progress)
+    }
+
     func insmod(
         _ module: String, image: [UInt8], parameters: String, progress: @Sendable (Int) -> Void
     ) async throws(USBError) {

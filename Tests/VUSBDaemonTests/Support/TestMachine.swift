@@ -26,6 +26,14 @@ final class TestMachine: Sendable {
         /// Unloading waits for `letGo`.
         var unloadHangs = false
         var saysHello = true
+        /// Making it ready to attach from inside fails.
+        var clientError: USBError?
+        /// Attaching a device inside fails.
+        var attachError: USBError?
+        /// Attaching goes on until it's cancelled, or the machine is gone.
+        var attachHangs = false
+        /// Attaching waits for `letGo`.
+        var attachWaits = false
         /// Who uses its devices. Each question takes one answer, the last one stays.
         var users: [[GuestUser]] = [[]]
         var files: [String: String] = [:]
@@ -169,6 +177,35 @@ final class TestMachine: Sendable {
         return .left(LoadedModules(bootID: loaded.bootID, modules: [], mountedAt: loaded.mountedAt), because: error)
     }
 
+    func loadClient(_ addresses: [AttachAddress], before: LoadedModules?) async throws(USBError) -> AttachLoad {
+        try await answer()
+        if behaviour.loadHangs {
+            hangs.append(name)
+            try await hangAndUndo()
+        }
+        if let error = behaviour.clientError { throw error }
+        let loaded = state.withLock { state in
+            LoadedModules(bootID: "\(name) \(state.boot)", modules: ["vhci_hcd"], helperDirectory: "/run/x")
+        }
+        state.withLock { state in
+            state.modules = loaded
+            state.journal.append("load \(addresses)\(before == loaded ? " again" : "")")
+        }
+        return AttachLoad(loaded: loaded, way: AttachWay(program: .helper("/run/x/v"), streams: [.vsock(port: 1)]))
+    }
+
+    func attach(_ busID: String) async throws(USBError) -> AttachStream {
+        try await answer()
+        if behaviour.attachHangs {
+            hangs.append(name)
+            try await Self.hang()
+        }
+        if behaviour.attachWaits { await hold() }
+        if let error = behaviour.attachError { throw error }
+        note("attach \(busID)")
+        return .vsock(port: 1)
+    }
+
     func users() async throws(USBError) -> [GuestUser] {
         try await answer()
         return state.withLock { state in
@@ -232,12 +269,23 @@ struct TestLoader: ModuleLoading {
         step("unloading")
         return try await machine.rmmod(loaded)
     }
+
+    func loadClient(
+        _ addresses: [AttachAddress], helper: AttachHelper, before: LoadedModules?, step: @Sendable (String) -> Void
+    ) async throws(USBError) -> AttachLoad {
+        step("loading vhci-hcd")
+        return try await machine.loadClient(addresses, before: before)
+    }
+
+    func attach(_ busID: String, by way: AttachWay) async throws(USBError) -> AttachStream {
+        try await machine.attach(busID)
+    }
 }
 
 /// The monitor of all test machines.
 final class TestMonitor: VMMConnector {
     let name = "qemu"
-    let modes: [GuestMode] = [.redirect, .module, .files]
+    let modes: [GuestMode] = [.redirect, .module, .files, .usbip]
 
     private let bound = Mutex<Set<String>>([])
     private let machines: [String: TestMachine]

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""attach.py: vusb-attach against servers that lie, with a directory in the place of vhci-hcd's, under AddressSanitizer.
+
+Prints `N passed, N failed` at the end. With real kernels it's Tests/VM's cases usbip-load and usbip-vsock.
+"""
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import tty
+
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../kmod-shim/attach/vusb-attach.c")
+STATUS = """hub port sta spd dev      sockfd local_busid
+hs  0000 006 000 00000000 000000 0-0
+hs  0001 004 000 00000000 000000 0-0
+ss  0008 004 000 00000000 000000 0-0
+"""
+LIMIT = 120
+
+
+def reply(code, status=0, version=0x0111):
+    return struct.pack(">HHI", version, code, status)
+
+
+def record(busid=b"1-1", bus=1, address=2, speed=3, interfaces=1):
+    """A device as both replies have it, 312 bytes."""
+    return (
+        b"/p".ljust(256, b"\0") + busid.ljust(32, b"\0") + struct.pack(">III", bus, address, speed)
+        + struct.pack(">HHH", 0x0525, 0xA4A5, 1) + bytes([0, 0, 0, 1, 1, interfaces])
+    )
+
+
+def listing(count, *records):
+    return reply(5) + struct.pack(">I", count) + b"".join(records)
+
+
+# What the server says, how vusb-attach ends, what it says or writes to vhci-hcd.
+IMPORTS = {
+    "a device is given to the first free port": (reply(3) + record(), 0, "1 3 65538 3"),
+    "one of super speed to a port for that": (reply(3) + record(speed=5), 0, "8 3 65538 5"),
+    "a faster one as well": (reply(3) + record(speed=6), 0, "8 3 65538 5"),
+    "in use": (reply(3, 2), 4, "it's in use"),
+    "not there": (reply(3, 4), 1, "there is no such device"),
+    "another status": (reply(3, 0xFFFFFFFF), 1, "status 4294967295"),
+    "another version": (reply(3, 0, 0x0110) + record(), 1, "doesn't speak USB/IP"),
+    "another reply": (reply(5) + record(), 1, "doesn't speak USB/IP"),
+    "a reply that breaks off": (reply(3) + record()[:311], 1, "is cut short"),
+    "no reply": (b"", 1, "has closed the connection"),
+    "another device": (reply(3) + record(b"1-2"), 1, "another device"),
+    "a busid without an end": (reply(3) + record(b"1" * 32), 1, "another device"),
+    "no bus": (reply(3) + record(bus=0), 1, "numbers or a speed"),
+    "a bus too great": (reply(3) + record(bus=0x10000), 1, "numbers or a speed"),
+    "an address too great": (reply(3) + record(address=0xFFFFFFFF), 1, "numbers or a speed"),
+    "no speed": (reply(3) + record(speed=0), 1, "numbers or a speed"),
+    "a speed that there isn't": (reply(3) + record(speed=7), 1, "numbers or a speed"),
+}
+LISTS = {
+    "two devices, one with letters for a terminal": (
+        listing(2, record(), b"abcd", record(b"1-2\x1b[2J", interfaces=0)), 0, "1-2?[2J\t0525:a4a5\thigh\t/p"),
+    "none": (listing(0), 0, ""),
+    "fewer than announced": (listing(0xFFFFFFFF, record(), b"abcd"), 1, "is cut short"),
+    "texts without an end": (listing(1, b"\xff" * 311 + b"\0"), 0, "?" * 31 + "\tffff:ffff\t?"),
+    "interfaces that don't come": (listing(1, record(interfaces=255)), 1, "is cut short"),
+}
+WRONG = ["tcp:localhost:1", "tcp:127.0.0.1", "tcp:127.0.0.1:0", "tcp:127.0.0.1:65536", "tcp:[::1:1", "tcp:::1:1", "vsock:1",
+         "vsock:x:1", "vsock:4294967295:1", "vsock:1:4294967295", "unix:", "unix:" + "/x" * 60, "serial:port", "udp:1:1", ""]
+
+
+class Bench:
+    def __init__(self, directory):
+        self.directory = directory
+        self.program = os.path.join(directory, "vusb-attach")
+        self.passed = self.failed = 0
+        os.mkdir(os.path.join(directory, "vhci"))
+        with open(os.path.join(directory, "vhci/status"), "w") as file:
+            file.write(STATUS)
+        subprocess.run(
+            ["cc", "-std=gnu11", "-g", "-fsanitize=address,undefined", "-Wall", "-Wextra", "-Werror",
+             f'-DVHCI="{directory}/vhci/"', "-o", self.program, SOURCE], check=True)
+
+    def check(self, name, is_right, shown):
+        self.passed += is_right
+        self.failed += not is_right
+        print(("ok   " if is_right else "FAIL ") + name + ("" if is_right else f": {shown}"))
+
+    def run(self, *arguments):
+        """Its status, and all that it said and wrote to vhci-hcd."""
+        attach = os.path.join(self.directory, "vhci/attach")
+        open(attach, "w").close()
+        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+        result = subprocess.run(
+            [self.program, *arguments], capture_output=True, timeout=LIMIT, env=environment, check=False)
+        with open(attach) as file:
+            return result.returncode, (result.stdout + result.stderr).decode() + file.read()
+
+    def serve(self, name, said, status, text, *arguments):
+        server = socket.create_server(("127.0.0.1", 0))
+
+        def answer():
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(100)
+                peer.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        stream = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        result = self.run(*[stream if argument == "STREAM" else argument for argument in arguments])
+        thread.join()
+        server.close()
+        self.check(name, result[0] == status and text in result[1], result)
+
+    def serial(self):
+        """A port with something left by somebody before: asked again, and told of the end by zeros."""
+        host, port = os.openpty()
+        tty.setraw(port)
+        request = reply(0x8003) + b"1-1".ljust(32, b"\0")
+        heard = []
+
+        def read(count):
+            data = b""
+            while len(data) < count:
+                data += os.read(host, count - len(data))
+            heard.append(data)
+
+        def answer():
+            read(40)
+            os.write(host, b"\xff" * 20)
+            read(40)
+            os.write(host, reply(3) + record())
+            read(48)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        result = self.run("serial:" + os.ttyname(port), "1-1")
+        thread.join()
+        self.check("a serial port with remains", result == (0, "port 1\n1 4 65538 3\n"), result)
+        self.check("the end is told", heard == [request, request, bytes(48)], heard)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(directory)
+        for name, (said, status, text) in IMPORTS.items():
+            bench.serve("import: " + name, said, status, text, "STREAM", "1-1")
+        for name, (said, status, text) in LISTS.items():
+            bench.serve("list: " + name, said, status, text, "-l", "STREAM")
+        for stream in WRONG:
+            result = bench.run(stream, "1-1")
+            bench.check(f"no stream: '{stream[:30]}'", result[0] == 2, result)
+        for arguments in ([], ["-l"], ["tcp:127.0.0.1:1"], ["tcp:127.0.0.1:1", ""], ["tcp:127.0.0.1:1", "1" * 32], ["-x"]):
+            result = bench.run(*arguments)
+            bench.check(f"usage: {arguments}", result[0] == 2 and "usage:" in result[1], result)
+        bench.serial()
+        print(f"{bench.passed} passed, {bench.failed} failed")
+        return bench.failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
