@@ -13,8 +13,8 @@ MOST_LATENCY_OF_USBIP = 0.8
 
 # What is measured: a name for people, and whether it is a throughput (bytes by seconds) or a time of one request.
 TESTS = {
-    "read-1M": ("disk, sequential read, 1 MiB", "throughput"),
-    "write-1M": ("disk, sequential write, 1 MiB", "throughput"),
+    "read-1024K": ("disk, sequential read, 1 MiB", "throughput"),
+    "write-1024K": ("disk, sequential write, 1 MiB", "throughput"),
     "read-64K": ("disk, sequential read, 64 KiB", "throughput"),
     "random-4K": ("disk, random read, 4 KiB", "latency"),
     "control-9": ("usbtest 9, control", "latency"),

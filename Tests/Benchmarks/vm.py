@@ -65,6 +65,47 @@ def boot(case, configuration):
         return log
 
 
+def speeds(kind, ways, way, yardstick):
+    """How fast `way` is by `yardstick`, round by round: above 1 is better, for a time as well."""
+    rounds = sorted(ways[way].keys() & ways[yardstick].keys())
+    pairs = [(value(kind, ways[way][number]), value(kind, ways[yardstick][number])) for number in rounds]
+    return [mine / other if kind == "throughput" else other / mine for mine, other in pairs]
+
+
+def spent(results, where):
+    """Seconds of processor time, in a column; a dash where they weren't taken."""
+    seconds = [result[where] for result in results.values() if where in result]
+    return f"{statistics.median(seconds):>8.2f}" if seconds else f"{'-':>8}"
+
+
+def row(name, kind, ways, way, yardstick, limit):
+    """Prints one line; returns its bar."""
+    by_yardstick = speeds(kind, ways, way, yardstick)
+    median = statistics.median(by_yardstick)
+    met = median >= limit
+    figures = "".join(
+        f"{statistics.median(value(kind, result) for result in ways[one].values()):>11.1f}" for one in (yardstick, way))
+    times = "".join(spent(ways[one], where) for where in ("cpu", "host") for one in (yardstick, way))
+    verdict = "ok" if met else f"MISSED (>= {limit:.2f})"
+    print(f"  {name:<34}{figures}  {spread(by_yardstick):<19}{times}  {verdict}", flush=True)
+    return {"name": name, "value": median, "limit": limit, "atLeast": True, "met": met}
+
+
+def table(case, configuration, tests, way, yardstick, title):
+    """Measures, prints a table; returns samples and bars. `tests` maps names to (name for people, kind, least speed)."""
+    found = samples(boot(case, configuration))
+    print(f"\n{title} (MB/s, or us a request or iteration; speed: more is better)")
+    print(f"  {'':<34}{yardstick:>11}{way:>11}  {'speed':<19}"
+          f"{'CPU s in the guest, on the host: ' + yardstick + ', ' + way:<21}", flush=True)
+    bars = []
+    for test, (name, kind, limit) in tests.items():
+        ways = found.get(test, {})
+        if set(ways) != {way, yardstick}:
+            raise Failure(f"{test} was measured for {sorted(ways)} only")
+        bars.append(row(name, kind, ways, way, yardstick, limit))
+    return found, bars
+
+
 def conclude(name, found, bars):
     """Keeps what was found, says how many bars were met; returns the exit code."""
     path = ROOT / "out" / f"bench-{name}.json"

@@ -1,32 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * client ECHOPORT PORT BUSID [SECONDS]: measures a USB/IP server on loopback that has a Gadget Zero (bulk endpoints 1 IN
- * and 2 OUT), against the echo server. One line a measurement: its name, the median and the 99th hundredth in
- * microseconds, how many a second, megabytes a second. The last two lines are the ratios that count.
+ * client PORT|PATH [BUSID [AUTHORITY CERTIFICATE KEY]]: a client of USB/IP that has a Gadget Zero or a disk (bulk endpoints
+ * 1 IN and 2 OUT), on loopback or at a Unix socket, by TLS where there are files for it; without BUSID one of the echo
+ * server.
+ *
+ * For each line `echo|control|in|out|read|write LENGTH DEPTH SECONDS` that it reads it measures once, and prints one line of
+ * JSON: how many, the seconds, the bytes, the median and the 99th hundredth in microseconds, its own seconds of processor
+ * time. `read` and `write` are the disk's: three transfers one after the other, as `usb-storage` does it. It receives a
+ * header, then the data behind it, as `vhci-hcd` does, and has one thread.
  */
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADER = 48, LONGEST = 1 << 20, DEEPEST = 32, SAMPLES = 1 << 20 };
+enum { HEADER = 48, LONGEST = 1 << 20, DEEPEST = 32, SAMPLES = 1 << 18, DISK = 32 << 20 };
 
-struct kind {
-	const char *name;
-	int endpoint, in;
-	uint32_t length;
-};
-
-static char payload[HEADER + LONGEST], answer[HEADER + LONGEST];
+static char payload[HEADER + LONGEST], answer[LONGEST];
 static double samples[SAMPLES];
-static double seconds = 1;
 static uint32_t seqnum, devid;
+static int fd;
+static SSL *tls;
+
+/* What is measured: `name` is one of those above. */
+struct kind {
+	char name[16];
+	uint32_t length;
+	int depth;
+	double seconds;
+};
 
 static double now(void)
 {
@@ -36,28 +47,55 @@ static double now(void)
 	return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
 }
 
+static double spent(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 static void fail(const char *what)
 {
 	perror(what);
 	exit(1);
 }
 
-static int dial(int port)
+static void dial(const char *place)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in internet = { .sin_family = AF_INET, .sin_port = htons(atoi(place)) };
+	struct sockaddr_un local = { .sun_family = AF_UNIX };
+	int is_local = *place == '/', one = 1;
 
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
-		fail("connect");
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return fd;
+	internet.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	strncpy(local.sun_path, place, sizeof(local.sun_path) - 1);
+	fd = socket(is_local ? AF_UNIX : AF_INET, SOCK_STREAM, 0);
+	if (connect(fd, is_local ? (struct sockaddr *)&local : (struct sockaddr *)&internet,
+		    is_local ? sizeof(local) : sizeof(internet)))
+		fail(place);
+	if (!is_local)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-static void put(int fd, const void *bytes, size_t count)
+static void secure(char **files)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	if (SSL_CTX_load_verify_locations(context, files[0], NULL) != 1 ||
+	    SSL_CTX_use_certificate_file(context, files[1], SSL_FILETYPE_PEM) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(context, files[2], SSL_FILETYPE_PEM) != 1)
+		exit(fprintf(stderr, "client: files of TLS\n"));
+	tls = SSL_new(context);
+	SSL_set_fd(tls, fd);
+	if (SSL_connect(tls) != 1)
+		exit(fprintf(stderr, "client: no TLS\n"));
+}
+
+static void put(const void *bytes, size_t count)
 {
 	while (count) {
-		ssize_t sent = send(fd, bytes, count, MSG_NOSIGNAL);
+		ssize_t sent = tls ? SSL_write(tls, bytes, count) : send(fd, bytes, count, MSG_NOSIGNAL);
 
 		if (sent <= 0)
 			fail("send");
@@ -66,10 +104,10 @@ static void put(int fd, const void *bytes, size_t count)
 	}
 }
 
-static void get(int fd, void *bytes, size_t count)
+static void get(void *bytes, size_t count)
 {
 	while (count) {
-		ssize_t more = recv(fd, bytes, count, 0);
+		ssize_t more = tls ? SSL_read(tls, bytes, count) : recv(fd, bytes, count, 0);
 
 		if (more <= 0)
 			fail("recv");
@@ -92,43 +130,106 @@ static void set(char *bytes, uint32_t value)
 	memcpy(bytes, &value, 4);
 }
 
-static void import(int fd, const char *busid)
+static void import(const char *busid)
 {
 	char request[40] = { 0x01, 0x11, (char)0x80, 0x03 }, reply[320];
 
 	strncpy(request + 8, busid, 31);
-	put(fd, request, sizeof(request));
-	get(fd, reply, 8);
+	put(request, sizeof(request));
+	get(reply, 8);
 	if (word(reply + 4))
-		exit(fprintf(stderr, "import of %s: status %u\n", busid, word(reply + 4)));
-	get(fd, reply + 8, 312);
+		exit(fprintf(stderr, "client: import of %s: status %u\n", busid, word(reply + 4)));
+	get(reply + 8, 312);
 	devid = word(reply + 8 + 288) << 16 | word(reply + 8 + 292);
 }
 
-static void submit(int fd, const struct kind *kind)
+static int is(const struct kind *kind, const char *name)
 {
-	static const char setup[8] = { (char)0x80, 6, 0, 1, 0, 0, 18, 0 };
+	return !strcmp(kind->name, name);
+}
 
+static void submit(int endpoint, int in, const char *setup, uint32_t length)
+{
 	memset(payload, 0, HEADER);
 	set(payload, 1);
 	set(payload + 4, ++seqnum);
 	set(payload + 8, devid);
-	set(payload + 12, kind->in);
-	set(payload + 16, kind->endpoint);
-	set(payload + 24, kind->length);
+	set(payload + 12, in);
+	set(payload + 16, endpoint);
+	set(payload + 24, length);
 	set(payload + 32, 0xffffffff);
-	if (!kind->endpoint)
+	if (setup)
 		memcpy(payload + 40, setup, 8);
-	put(fd, payload, HEADER + (kind->in ? 0 : kind->length));
+	put(payload, HEADER + (in ? 0 : length));
 }
 
-static void reap(int fd, const struct kind *kind)
+static void reap(int in, uint32_t length)
 {
-	get(fd, answer, HEADER);
-	if (word(answer) != 3 || word(answer + 20) || word(answer + 24) != kind->length)
-		exit(fprintf(stderr, "%s: status %d, %u bytes\n", kind->name, (int)word(answer + 20), word(answer + 24)));
-	if (kind->in)
-		get(fd, answer + HEADER, kind->length);
+	char header[HEADER];
+
+	get(header, HEADER);
+	if (word(header) != 3 || word(header + 20) || word(header + 24) != length)
+		exit(fprintf(stderr, "client: status %d, %u bytes\n", (int)word(header + 20), word(header + 24)));
+	if (in)
+		get(answer, length);
+}
+
+/* One command of the bulk-only transport, the next one of those in order. */
+static void command(int is_read, uint32_t length)
+{
+	enum { WRAPPER = 31, STATUS = 13, BLOCK = 512 };
+	static uint32_t next;
+	uint32_t blocks = length / BLOCK, first, little = htole32(length);
+	char *wrapper = payload + HEADER;
+
+	if (next + blocks > DISK / BLOCK)
+		next = 0;
+	first = htobe32(next);
+	next += blocks;
+	memcpy(wrapper, "USBC", 4);
+	memset(wrapper + 4, 0, WRAPPER - 4);
+	memcpy(wrapper + 8, &little, 4);
+	wrapper[12] = is_read ? (char)0x80 : 0;
+	wrapper[14] = 10;
+	wrapper[15] = is_read ? 0x28 : 0x2a;
+	memcpy(wrapper + 17, &first, 4);
+	wrapper[22] = blocks >> 8;
+	wrapper[23] = blocks;
+	submit(2, 0, NULL, WRAPPER);
+	reap(0, WRAPPER);
+	submit(is_read ? 1 : 2, is_read, NULL, length);
+	reap(is_read, length);
+	submit(1, 1, NULL, STATUS);
+	reap(1, STATUS);
+	if (answer[12])
+		exit(fprintf(stderr, "client: the disk's status is %d\n", answer[12]));
+}
+
+static void start(const struct kind *kind)
+{
+	/* The device descriptor. */
+	static const char setup[8] = { (char)0x80, 6, 0, 1, 0, 0, 18, 0 };
+
+	if (is(kind, "echo"))
+		put(payload, HEADER);
+	else if (is(kind, "control"))
+		submit(0, 1, setup, kind->length);
+	else if (is(kind, "in"))
+		submit(1, 1, NULL, kind->length);
+	else if (is(kind, "out"))
+		submit(2, 0, NULL, kind->length);
+	else
+		command(is(kind, "read"), kind->length);
+}
+
+static void finish(const struct kind *kind)
+{
+	if (is(kind, "echo"))
+		get(answer, HEADER);
+	else if (is(kind, "control") || is(kind, "in"))
+		reap(1, kind->length);
+	else if (is(kind, "out"))
+		reap(0, kind->length);
 }
 
 static int ascending(const void *a, const void *b)
@@ -138,97 +239,51 @@ static int ascending(const void *a, const void *b)
 	return difference < 0 ? -1 : difference > 0;
 }
 
-/* The median; `rate` is how many a second. */
-static double tell(const char *name, int count, double elapsed, uint32_t bytes, double *rate)
+static void measure(const struct kind *kind)
 {
-	int kept = count < SAMPLES ? count : SAMPLES;
+	double starts[DEEPEST], before = spent(), begin = now(), end = begin;
+	int sent = 0, count = 0, kept;
 
-	qsort(samples, kept, sizeof(*samples), ascending);
-	*rate = count / (elapsed / 1e6);
-	printf("%-28s %9.1f %9.1f us %10.0f /s %8.0f MB/s\n", name, samples[kept / 2], samples[kept - 1 - kept / 100], *rate,
-	       *rate * bytes / 1e6);
-	fflush(stdout);
-	return samples[kept / 2];
-}
-
-static double echo(int fd, double *rate)
-{
-	char bytes[HEADER] = { 0 };
-	double begin = now(), end = begin;
-	int count = 0;
-
-	while (end - begin < seconds * 1e6) {
-		double start = end;
-
-		put(fd, bytes, HEADER);
-		get(fd, bytes, HEADER);
-		end = now();
-		samples[count++ % SAMPLES] = end - start;
-	}
-	return tell("echo 48 bytes", count, end - begin, 0, rate);
-}
-
-static double measure(int fd, const struct kind *kind, int depth, double *rate)
-{
-	double starts[DEEPEST], begin = now(), end = begin;
-	int sent = 0, count = 0;
-	char name[64];
-
-	for (; sent < depth; sent++) {
-		starts[sent % depth] = now();
-		submit(fd, kind);
+	for (; sent < kind->depth; sent++) {
+		starts[sent] = now();
+		start(kind);
 	}
 	while (count < sent) {
-		reap(fd, kind);
+		finish(kind);
 		end = now();
-		samples[count % SAMPLES] = end - starts[count % depth];
+		samples[count % SAMPLES] = end - starts[count % kind->depth];
 		count++;
-		if (end - begin < seconds * 1e6) {
-			starts[sent % depth] = end;
-			submit(fd, kind);
+		if (end - begin < kind->seconds * 1e6) {
+			starts[sent % kind->depth] = end;
+			start(kind);
 			sent++;
 		}
 	}
-	snprintf(name, sizeof(name), "%s depth %d", kind->name, depth);
-	return tell(name, count, end - begin, kind->length, rate);
+	kept = count < SAMPLES ? count : SAMPLES;
+	before = spent() - before;
+	qsort(samples, kept, sizeof(*samples), ascending);
+	printf("{\"count\":%d,\"seconds\":%.6f,\"bytes\":%.0f,\"p50\":%.2f,\"p99\":%.2f,\"client\":%.6f}\n", count,
+	       (end - begin) / 1e6, (double)count * kind->length, samples[kept / 2], samples[kept - 1 - kept / 100], before);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct kind kinds[] = {
-		{ "control in 18", 0, 1, 18 },	     { "bulk in 4 KiB", 1, 1, 4096 },
-		{ "bulk out 4 KiB", 2, 0, 4096 },    { "bulk in 64 KiB", 1, 1, 65536 },
-		{ "bulk out 64 KiB", 2, 0, 65536 },  { "bulk in 1 MiB", 1, 1, 1 << 20 },
-		{ "bulk out 1 MiB", 2, 0, 1 << 20 },
-	};
-	double floor, echoes, rate, first = 0, deep = 0;
-	int plain, fd;
+	struct kind kind;
+	char line[128];
 
-	if (argc < 4)
-		return fprintf(stderr, "usage: client ECHOPORT PORT BUSID [SECONDS]\n"), 2;
-	if (argc > 4)
-		seconds = atof(argv[4]);
-	plain = dial(atoi(argv[1]));
-	fd = dial(atoi(argv[2]));
-	import(fd, argv[3]);
-	echo(plain, &rate);
-	floor = echo(plain, &echoes);
-	for (size_t index = 0; index < sizeof(kinds) / sizeof(*kinds); index++) {
-		/* What waits at once is less than a device may have in flight, and what the sockets hold: one thread sends and
-		 * reads here. */
-		int depth = kinds[index].length > 65536 ? 2 : DEEPEST;
-		double median;
-
-		if (kinds[index].length == 65536)
-			depth = 8;
-		median = measure(fd, &kinds[index], 1, &rate);
-		if (!index)
-			first = median;
-		measure(fd, &kinds[index], depth, &rate);
-		if (!index)
-			deep = rate;
+	if (argc != 2 && argc != 3 && argc != 6)
+		return fprintf(stderr, "usage: client PORT|PATH [BUSID [AUTHORITY CERTIFICATE KEY]]\n"), 2;
+	dial(argv[1]);
+	if (argc > 3)
+		secure(argv + 3);
+	if (argc > 2)
+		import(argv[2]);
+	while (fgets(line, sizeof(line), stdin)) {
+		if (sscanf(line, "%15s %u %d %lf", kind.name, &kind.length, &kind.depth, &kind.seconds) != 4 ||
+		    kind.length > LONGEST || kind.depth < 1 || kind.depth > DEEPEST)
+			return fprintf(stderr, "client: what is %s", line), 2;
+		measure(&kind);
 	}
-	printf("control depth 1 takes %.2f times an echo (at most 3)\n", first / floor);
-	printf("control depth 32 does %.2f times as many a second (at least 1)\n", deep / echoes);
 	return 0;
 }
