@@ -7,12 +7,9 @@ mkdir -p /var/run
 
 # vhci_device VID PID: the bus-port path of a device that was imported.
 vhci_device() {
-    for usb_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$usb_directory/idVendor" 2>/dev/null)" = "$1" ] || continue
-        [ "$(cat "$usb_directory/idProduct" 2>/dev/null)" = "$2" ] || continue
-        case $(readlink -f "$usb_directory") in
-            */vhci_hcd*) echo "${usb_directory##*/}" && return 0 ;;
-        esac
+    for usb_directory in /sys/devices/platform/vhci_hcd.*/usb*/*-*; do
+        is_usb_device "$usb_directory" "$1" "$2" || continue
+        echo "${usb_directory##*/}" && return 0
     done
     return 1
 }
@@ -24,12 +21,32 @@ wait_vhci_device() {
     echo "$wait_id"
 }
 
-# import BUSID: at the guest's own listener, tcp:3240.
-import() { usbip attach -r 127.0.0.1 -b "$1" || fail "usbip attach $1"; }
+# The guest's own listener, port 3240, and what brings the client to where it is reached from.
+server=127.0.0.1
+as_client=
+
+# import BUSID
+import() { $as_client usbip attach -r $server -b "$1" || fail "usbip attach $1"; }
 # port_of BUSID: the port at which that device is; usbip prints its lines one after the other.
 port_of() {
     usbip port 2>/dev/null | awk -v busid="/$1\$" '/^Port / { port = $2 } $0 ~ busid { print port + 0; exit }'
 }
 drop() { usbip detach -p "$(port_of "$1")" >/tmp/detach.log 2>&1 || fail "usbip detach of $1: $(cat /tmp/detach.log)"; }
-# export_is BUSID STATE: how vusbd says that the device of guest pc1 is.
-export_is() { api guests | jq -e --arg path "$1" --arg state "$2" '.[].attachments[] | select(.path == $path) | .state == $state'; }
+# vhci_port PATH: the port at which the device with this path is, as the kernel says itself.
+vhci_port() {
+    while read -r _ vhci_port _ _ _ _ vhci_path; do
+        [ "$vhci_path" != "$1" ] || { echo $((10#$vhci_port)) && return 0; }
+    done </sys/devices/platform/vhci_hcd.0/status
+    return 1
+}
+# export_is BUSID STATE: how vusbd says that the device of guest pc1 is, the only one that has devices. In an attachment
+# the state comes after the path.
+export_is() {
+    export_answer=$(api guests)
+    case $export_answer in
+        *"\"path\":\"$1\""*) export_answer=${export_answer#*"\"path\":\"$1\""} ;;
+        *) return 1 ;;
+    esac
+    export_answer=${export_answer#*'"state":"'}
+    [ "${export_answer%%'"'*}" = "$2" ]
+}
