@@ -21,7 +21,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # their headers aren't among them: Tests/VM/kernel.sh unpacks those into out/vm/cache.
 PACKAGES := libfuse3-dev libusb-1.0-0-dev libusbredirparser-dev pkg-config \
 	gcc libc6-dev musl-tools libssl-dev binutils dpkg-dev git make perl sparse libelf1 libssl3 \
-	fuse3 udev curl jq socat procps python3 python3-venv \
+	fuse3 udev curl jq socat procps python3 python3-venv tcpdump tshark iproute2 \
 	qemu-system-x86 qemu-system-common qemu-utils qemu-guest-agent busybox-static cpio kmod xz-utils usbutils usbip usbredirect \
 	dosfstools mtools e2fsprogs \
 	mandoc

@@ -28,13 +28,13 @@ modules=(
     virtio_pci virtio_console virtio_net vsock vsock_loopback virtiofs 9p 9pnet_virtio virtio_blk
     fuse cuse loop vfat ext4 crc32c_generic nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 sd_mod
     xhci_pci ehci_pci usb_storage uas usbhid hid_generic evdev usbserial ftdi_sio cdc_acm
-    snd_usb_audio usbtest vhci_hcd usbip_host
+    snd_usb_audio usbtest vhci_hcd usbip_host veth tcp_diag
     dummy_hcd libcomposite usb_f_ss_lb usb_f_mass_storage usb_f_acm usb_f_hid usb_f_uac1 usb_f_uac2 usb_f_fs gadgetfs
 )
 # Programs of this machine that the guests use; stat for times with fractions.
 programs=(lsusb jq stat qemu-ga usbip)
 # Those of a guest that runs vusbd itself; the others have little memory.
-vusb_programs=(curl fusermount3 mke2fs usbipd usbredirect socat usbhid-dump)
+vusb_programs=(curl fusermount3 mke2fs usbipd usbredirect socat usbhid-dump ip ss tcpdump)
 # More of them, to look into something by hand: strace, perf…
 read -ra more_programs <<<"${VUSB_IMAGE_PROGRAMS:-}"
 programs+=("${more_programs[@]}")

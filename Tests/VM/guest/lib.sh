@@ -23,12 +23,21 @@ host() {
 # eventually SECONDS COMMAND…: waits until the command succeeds; a condition with a deadline, not a pause. The deadline
 # is for an idle machine: a busy one, under software emulation, gets four times as long, and time_factor is /init's.
 eventually() {
-    eventually_end=$(($(cut -d. -f1 /proc/uptime) + 4 * time_factor * $1))
+    first_word /proc/uptime
+    eventually_end=$((${first_word%.*} + 4 * time_factor * $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ "$(cut -d. -f1 /proc/uptime)" -lt $eventually_end ] || fail "did not come true in time: $*"
+        first_word /proc/uptime
+        [ "${first_word%.*}" -lt $eventually_end ] || fail "did not come true in time: $*"
         usleep 50000
     done
+}
+
+# first_word FILE: into the variable of that name; empty where there is no such file. A process takes a while under
+# software emulation, and this is asked again and again: the shell does it alone.
+first_word() {
+    first_word=
+    { read -r first_word first_rest <"$1"; } 2>/dev/null
 }
 
 # has_ended PID: gone, or a child that nobody has waited for yet, which has no command line any more.
@@ -74,11 +83,17 @@ serial_port() {
 # usb_device VID PID: the bus-port path of the device.
 usb_device() {
     for usb_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$usb_directory/idVendor" 2>/dev/null)" = "$1" ] || continue
-        [ "$(cat "$usb_directory/idProduct" 2>/dev/null)" = "$2" ] || continue
+        is_usb_device "$usb_directory" "$1" "$2" || continue
         echo "${usb_directory##*/}" && return 0
     done
     return 1
+}
+# is_usb_device DIRECTORY VID PID
+is_usb_device() {
+    first_word "$1/idVendor"
+    [ "$first_word" = "$2" ] || return 1
+    first_word "$1/idProduct"
+    [ "$first_word" = "$3" ]
 }
 
 # wait_device VID PID: waits until the kernel has enumerated it and its node is there, prints its path.
@@ -91,8 +106,10 @@ wait_device() {
 
 # usb_node PATH: its device node.
 usb_node() {
-    usb_node_file=$(printf '/dev/bus/usb/%03d/%03d' "$(cat "/sys/bus/usb/devices/$1/busnum")" \
-        "$(cat "/sys/bus/usb/devices/$1/devnum")")
+    first_word "/sys/bus/usb/devices/$1/busnum"
+    usb_node_bus=$first_word
+    first_word "/sys/bus/usb/devices/$1/devnum"
+    usb_node_file=$(printf '/dev/bus/usb/%03d/%03d' "$usb_node_bus" "$first_word")
     [ -c "$usb_node_file" ] && echo "$usb_node_file"
 }
 
@@ -115,6 +132,8 @@ is_bound_to() { [ "$(driver_of "$1" "$2")" = "$3" ]; }
 # ---- vusbd
 
 vusbd_pid=
+# How it is started, by a program that becomes it.
+vusbd_command=vusbd
 
 # start_vusbd [OPTION…]: returns when vusbd has said READY=1.
 start_vusbd() {
@@ -122,7 +141,7 @@ start_vusbd() {
     notified /run/notify 60 >/tmp/notified &
     start_waiter=$!
     eventually 5 test -S /run/notify
-    NOTIFY_SOCKET=/run/notify vusbd "$@" >>/tmp/vusbd.log 2>&1 8>&- &
+    NOTIFY_SOCKET=/run/notify $vusbd_command "$@" >>/tmp/vusbd.log 2>&1 8>&- &
     vusbd_pid=$!
     # Should vusbd end before it is ready, there is nothing to wait for.
     (

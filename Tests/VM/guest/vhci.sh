@@ -3,12 +3,9 @@
 
 # vhci_device VID PID: the bus-port path of a device that was imported.
 vhci_device() {
-    for usb_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$usb_directory/idVendor" 2>/dev/null)" = "$1" ] || continue
-        [ "$(cat "$usb_directory/idProduct" 2>/dev/null)" = "$2" ] || continue
-        case $(readlink -f "$usb_directory") in
-            */vhci_hcd*) echo "${usb_directory##*/}" && return 0 ;;
-        esac
+    for usb_directory in /sys/devices/platform/vhci_hcd.*/usb*/*-*; do
+        is_usb_device "$usb_directory" "$1" "$2" || continue
+        echo "${usb_directory##*/}" && return 0
     done
     return 1
 }
