@@ -84,11 +84,12 @@ import VUSBCore
     @Test(
         arguments: [
             (
-                [Self.vsock, Self.tcp, Self.unix], ["vsock 1", Self.port] + Self.userNetwork,
+                [AttachTests.vsock, AttachTests.tcp, AttachTests.unix],
+                ["vsock 1", AttachTests.port] + AttachTests.userNetwork,
                 ["vsock:2:3240", "tcp:10.0.2.2:3240", "serial:/dev/vport1p2"]
             ),
-            ([Self.vsock, Self.tcp, Self.unix], [], []),
-            ([Self.tcp], ["route 0000A8C0 00000000", "route 00000000 0100A8C0"], []),
+            ([AttachTests.vsock, AttachTests.tcp, AttachTests.unix], [], []),
+            ([AttachTests.tcp], ["route 0000A8C0 00000000", "route 00000000 0100A8C0"], []),
             (
                 [.tcp(host: "0.0.0.0", port: 99)], ["route 0000A8C0 00000000", "route 00000000 0100A8C0"],
                 ["tcp:192.168.0.1:99"]
@@ -98,12 +99,12 @@ import VUSBCore
                 ["tcp:192.168.7.1:3240", "tcp:[fd00::1]:1"]
             ),
             (
-                [Self.unix],
-                ["port /dev/vport1p3 org.vusb.usbip.1", Self.port, "port /dev/vport1p1 org.qemu.guest_agent.0"],
+                [AttachTests.unix],
+                ["port /dev/vport1p3 org.vusb.usbip.1", AttachTests.port, "port /dev/vport1p1 org.qemu.guest_agent.0"],
                 ["serial:/dev/vport1p2", "serial:/dev/vport1p3"]
             ),
             (
-                [Self.unix, Self.tcp],
+                [AttachTests.unix, AttachTests.tcp],
                 ["port /etc/passwd org.vusb.usbip.0", "port /dev/x", "route x y", "route 1", "vsock yes"], []
             ),
         ] as [([AttachAddress], [String], [String])])
@@ -240,7 +241,7 @@ import VUSBCore
 
     @Test(
         "C4: what is no program isn't sent",
-        arguments: [[], Array("#!/bin/sh".utf8), Self.program(machine: 62, type: 1)])
+        arguments: [[], Array("#!/bin/sh".utf8), AttachTests.program(machine: 62, type: 1)])
     func noProgram(bytes: [UInt8]) async throws {
         try folder.write("other", bytes)
         let error = await failure([Self.facts(["vhci 1", "vsock 1"])], helper: "\(folder.path)/other")

@@ -29,7 +29,7 @@ ctl load port
 host load_said copying
 ctl attach emu-disk port
 both_sides
-equal "its state" "$(host state_of port)" imported
+equal "its state" "$(host state_of emu-disk)" imported
 note "one device at a time"
 ctl attach emu-serial port
 no_vhci_device 0525 a4a7 || fail "two devices at one port"
@@ -42,7 +42,17 @@ serial_echo "$tty" 262144
 note "the guest drops it: vusbd hears of that over the port"
 drop_all
 eventually 10 no_vhci_device 0525 a4a7
-host free port
+host free emu-serial
+note "a helper that is killed says nothing: the next one ends its session"
+ctl detach emu-serial
+ctl attach emu-serial port
+wait_vhci_device 0525 a4a7 >/dev/null || exit 1
+kill -KILL "$(pidof vusb-attach)"
+eventually 10 no_vhci_device 0525 a4a7
+equal "its state" "$(host state_of emu-serial)" imported
+ctl attach emu-disk port
+wait_vhci_device 0525 a4a5 >/dev/null || exit 1
+host free emu-serial
 ctl unload port
 nothing_left
 

@@ -27,6 +27,7 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 
 # What the last load said, with that in it.
 step_load_said() { ctl operations --json | jq -r '[.[] | select(.kind == "load")][-1].steps[].name' | grep -E "$1"; }
+# Of a device: `free`, `imported`…
+step_state_of() { ctl guests --json | jq -r --arg device "$1" '.[].attachments[] | select(.device == $device) | .state'; }
 step_free() { eventually 10 is_free "$1"; }
 is_free() { [[ $(step_state_of "$1") == free ]]; }
-step_state_of() { ctl guests --json | jq -r --arg name "$1" '.[] | select(.name == $name) | .attachments[0].state'; }
