@@ -325,10 +325,12 @@ import VUSBCore
         let answer = try #require(parse("x-1\n\(node)\n\(lines)\nend 1\n"))
         #expect(GuestUserList(answer).users.count == 200)
     }
+}
 
-    // MARK: - Attaching from inside
+// MARK: - Attaching from inside
 
-    @Test(arguments: shells) func waysToAttachAreFound(shell: [String]) async throws {
+extension GuestScriptTests {
+    @Test(arguments: GuestScriptTests.shells) func waysToAttachAreFound(shell: [String]) async throws {
         try folder.write("proc/sys/kernel/random/boot_id", FakeGuest.bootID + "\n")
         try folder.write("proc/modules", "vhci_hcd 65536 0 - Live 0x0000000000000000\n")
         try folder.write("sys/devices/platform/vhci_hcd.0/status", "")
@@ -360,7 +362,7 @@ import VUSBCore
             ])
     }
 
-    @Test(arguments: shells) func aProgramIsPutWhereItCanBeRun(shell: [String]) async throws {
+    @Test(arguments: GuestScriptTests.shells) func aProgramIsPutWhereItCanBeRun(shell: [String]) async throws {
         try folder.write("tmp/x", "")
         let made = try await run(shell, GuestScript.makeDirectory, ["vusb-1"])
         #expect(made.succeeded && made.output == Array("/tmp/vusb-1\n".utf8))
@@ -375,7 +377,7 @@ import VUSBCore
         #expect(!FileManager.default.fileExists(atPath: folder.path + "/tmp/vusb-1"))
     }
 
-    @Test(arguments: shells) func portsInUseAreFound(shell: [String]) async throws {
+    @Test(arguments: GuestScriptTests.shells) func portsInUseAreFound(shell: [String]) async throws {
         let place = "sys/devices/platform/vhci_hcd.0/"
         try folder.write(
             place + "status",
