@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import VUSBCore
+internal import VUSBCore
 
 /// A device of a server.
 package struct USBIPRemote: Hashable, Sendable {
