@@ -24,6 +24,7 @@ extension USBIPConnection {
     }
 
     private func importDevice(_ guest: String, _ busID: [UInt8]) {
+        if loops?.isOwn(identity) == true { return deny(.noDevice, "a device of its own: it's this vusbd itself") }
         let export = catalogue.export(of: guest, busID: busID)
         guard let export else { return deny(.noDevice, "a device that it doesn't hold") }
         switch export.take(self) {

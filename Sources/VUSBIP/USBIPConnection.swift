@@ -28,6 +28,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
     let listener: USBIPListener
     let catalogue: USBIPCatalogue
     let patience: USBIPPatience
+    let loops: USBIPLoopGuard?
     let loop: any EventLoop
     /// For others than the loop's thread, too: of a connection that has imported something.
     let served = Mutex<USBIPSession?>(nil)
@@ -53,12 +54,13 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
 
     init(
         _ identity: USBIPIdentity, _ listener: USBIPListener, _ catalogue: USBIPCatalogue, _ patience: USBIPPatience,
-        _ loop: any EventLoop
+        _ loops: USBIPLoopGuard?, _ loop: any EventLoop
     ) {
         self.identity = identity
         self.listener = listener
         self.catalogue = catalogue
         self.patience = patience
+        self.loops = loops
         self.loop = loop
     }
 
