@@ -85,7 +85,7 @@ let package = Package(
         target("VUSBUevent", ["VUSBCore", "CVUSBShims"]),
         target("VUSBRedir", ["VUSBCore", "VUSBSystem", "CUSBRedirParser", "CVUSBShims", deque]),
         target("VUSBCharDevice", ["VUSBCore", "VUSBSystem", "CFuse3", "CVUSBShims", deque]),
-        target("VUSBIP", ["VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL]),
+        target("VUSBIP", ["VUSBCore", "VUSBSystem", "CVUSBShims", nioCore, nioPosix, nioTLS, nioSSL, logging]),
         target("VUSBVMM", ["VUSBCore", "CVUSBShims", logging]),
         target(
             "VUSBControl",
@@ -118,7 +118,7 @@ let package = Package(
         tests("VUSBUevent", ["CVUSBShims"]),
         tests("VUSBRedir", ["CUSBRedirParser"]),
         tests("VUSBCharDevice", ["CFuse3"]),
-        tests("VUSBIP", ["VUSBEmulation", nioCore, nioPosix, nioSSL]),
+        tests("VUSBIP", ["VUSBEmulation", nioCore, nioPosix, nioSSL, logging]),
         tests("VUSBVMM", []),
         tests("VUSBControl", ["vusbctl", logging, lifecycle, nioCore, httpTypes]),
         tests("VUSBDaemon", []),

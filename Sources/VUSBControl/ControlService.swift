@@ -29,6 +29,17 @@ package protocol ControlService: Sendable {
     /// Who is to have the device, and what each claim makes of it.
     func explainClaims(on device: String) async throws(Problem) -> ClaimExplanation
 
+    /// Devices of other USB/IP servers.
+    func imports() async -> [ImportInfo]
+    /// By the id of its device.
+    func importedDevice(_ id: String) async throws(Problem) -> ImportInfo
+    /// Waits for the first try.
+    func addImport(_ request: ImportRequest) async throws(Problem) -> OperationInfo
+    /// Takes the device from who has it, and ends its import.
+    func forgetImport(_ id: String, _ request: ReleaseRequest) async throws(Problem) -> OperationInfo
+    /// What a server lends.
+    func offers(of server: String) async throws(Problem) -> [OfferInfo]
+
     /// Devices that go from guest to guest together.
     func focusSets() async -> [FocusInfo]
     /// Gives all devices of a set to one guest, or none.

@@ -223,7 +223,7 @@ package struct OperationInfo: Codable, Sendable, Equatable {
     }
 
     package var id: Int
-    /// load, unload, attach, detach, switch or request.
+    /// load, unload, attach, detach, switch, request, focus, import or forget.
     package var kind: String
     package var guest: String?
     package var device: String?

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Names a device on the host: the bus-port path as in sysfs (`1-2.3`), or `emu-NAME` for an emulated one.
+/// Names a device on the host: the bus-port path as in sysfs (`1-2.3`), `emu-NAME` for an emulated one, or `ip-NAME`
+/// for one that is imported.
 package struct DeviceID: RawRepresentable, Hashable, Sendable, Comparable, CustomStringConvertible {
     package let rawValue: String
     package init(rawValue: String) { self.rawValue = rawValue }
@@ -12,7 +13,7 @@ package struct DeviceID: RawRepresentable, Hashable, Sendable, Comparable, Custo
 /// A device that a source has: what it says of itself and where it is.
 package struct DeviceRecord: Sendable, Equatable {
     package var id: DeviceID
-    /// The source's name: `libusb` or `emulation`.
+    /// The source's name: `libusb`, `emulation` or `usbip`.
     package var source: String
     package var speed: DeviceSpeed
     package var descriptors: Descriptors

@@ -269,7 +269,7 @@ extension USBIPConnection {
         }
     }
 
-    private func deny(_ status: USBIPImportStatus, _ what: String) {
+    private func deny(_ status: USBIPOperationStatus, _ what: String) {
         listener.report("\(identity)", "it has asked for \(what)")
         var buffer = ByteBuffer()
         USBIPDeviceRecord.append(USBIPNumbers.replyImport, status, to: &buffer)

@@ -28,7 +28,7 @@ struct USBIPDeviceRecord {
         append(to: &buffer)
     }
 
-    static func append(_ code: UInt16, _ status: USBIPImportStatus, to buffer: inout ByteBuffer) {
+    static func append(_ code: UInt16, _ status: USBIPOperationStatus, to buffer: inout ByteBuffer) {
         buffer.writeMultipleIntegers(USBIPNumbers.version, code, status.rawValue)
     }
 

@@ -32,11 +32,15 @@ enum USBIPNumbers {
     static let flagZeroPacket: UInt32 = 0x40
 }
 
-/// `status` of an OP_REP_IMPORT.
-enum USBIPImportStatus: UInt32 {
+/// `status` of an answer to an operation: ST_OK to ST_ERROR of the kernel's tools.
+enum USBIPOperationStatus: UInt32 {
     case success = 0
+    /// ST_NA: it failed, and nobody says why.
+    case failed = 1
     case busy = 2
+    case deviceError = 3
     case noDevice = 4
+    case error = 5
 }
 
 extension DeviceSpeed {

@@ -21,7 +21,7 @@ struct Vusbctl: AsyncParsableCommand {
             Status.self, Devices.self, Guests.self, Guest.self, Load.self, Unload.self, Attach.self, Detach.self,
             Switch.self, RequestDevice.self, Hold.self, Focus.self, Trust.self, Claim.self, Modules.self, Watch.self,
             TypeText.self,
-            Emulate.self, Unplug.self, Operations.self, Cancel.self, Run.self,
+            Import.self, Imports.self, Forget.self, Emulate.self, Unplug.self, Operations.self, Cancel.self, Run.self,
             Doctor.self,
         ]
     )

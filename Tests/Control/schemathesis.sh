@@ -63,11 +63,13 @@ curl --silent --fail --retry 20 --retry-connrefused --retry-delay 1 --retry-max-
     --output "$work/openapi.json" "http://127.0.0.1:$port/openapi.json"
 
 # /v1/events is a stream without end: looked at by itself below. One check is left out, since it takes every 404 after
-# a device was made as the device's, also where it's for the guest that the body of attach names.
+# a device was made as the device's, also where it's for the guest that the body of attach names. What would have vusbd
+# connect to servers with made-up names is left to the unit tests.
 status=0
 cd "$work"
 timeout --signal=INT --kill-after=10 "$limit" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run \
     --no-color --checks all --exclude-checks ensure_resource_availability --exclude-path /v1/events \
+    --exclude-operation-id addImport --exclude-operation-id offers \
     --max-examples "$examples" --seed "${SEED:-1}" \
     --request-timeout 10 --generation-database none --url "http://127.0.0.1:$port" "$work/openapi.json" || status=$?
 if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then

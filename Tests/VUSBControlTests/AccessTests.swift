@@ -43,6 +43,8 @@ import VUSBControl
         ("POST /v1/guests", #"{"name":"new"}"#), ("DELETE /v1/guests/demo", ""),
         ("POST /v1/devices", #"{"specification":"zero"}"#), ("DELETE /v1/devices/1-2.3", ""),
         ("POST /v1/claims", #"{"name":"a","match":["class=08"],"guests":["vm1"]}"#), ("DELETE /v1/claims/a", ""),
+        ("POST /v1/imports", #"{"server":"a","busid":"1-1"}"#), ("DELETE /v1/imports/ip-a-1-1", ""),
+        ("GET /v1/servers/a/devices", ""),
         ("POST /v1/devices/1-2.3/type", #"{"text":"a"}"#), ("POST /v1/devices/1-2.3/trust", ""),
         ("POST /v1/guests/demo/load", ""), ("POST /v1/guests/demo/unload", ""),
         ("POST /v1/devices/1-2.3/attach", #"{"guest":"demo"}"#), ("POST /v1/devices/1-2.3/detach", ""),
@@ -60,7 +62,9 @@ import VUSBControl
 
     @Test func aViewerLooksAndChangesNothing() async throws {
         try await Self.with(.viewer) { fixture in
-            for path in ["status", "devices", "guests", "claims", "focus", "operations", "doctor", "modules"] {
+            for path in [
+                "status", "devices", "guests", "claims", "imports", "focus", "operations", "doctor", "modules",
+            ] {
                 #expect(try await fixture.exchange("GET /v1/\(path)").status == 200, "\(path)")
             }
             for (head, body) in Self.changes { try await Self.refused(fixture, head, body) }

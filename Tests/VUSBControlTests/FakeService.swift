@@ -9,6 +9,7 @@ actor FakeService: ControlService {
     private(set) var plugged: [String: DeviceInfo] = [:]
     private var declared: [String: GuestInfo] = [:]
     private var claimed: [ClaimInfo] = []
+    private var imported: [ImportInfo] = []
     private var running: [Int: OperationInfo] = [:]
     private var log: [EventInfo] = []
     private var listeners: [Int: AsyncStream<EventInfo>.Continuation] = [:]
@@ -235,6 +236,41 @@ actor FakeService: ControlService {
                 ClaimExplanation.Verdict(claim: "a", fits: true, decides: true),
                 ClaimExplanation.Verdict(claim: "b", fits: false, decides: false, reason: "class=08 doesn't fit"),
             ])
+    }
+
+    func imports() -> [ImportInfo] { imported }
+
+    func importedDevice(_ id: String) throws(Problem) -> ImportInfo {
+        guard let info = imported.first(where: { $0.id == id }) else { throw Problem(.notFound, "no import '\(id)'") }
+        return info
+    }
+
+    func addImport(_ request: ImportRequest) throws(Problem) -> OperationInfo {
+        let id = "ip-" + (request.name ?? "\(request.server)-\(request.busid)")
+        let isKept = request.keepTrying == true
+        imported.append(
+            ImportInfo(
+                id: id, server: request.server, busid: request.busid, state: isKept ? .waiting : .imported,
+                reason: isKept ? "connection refused" : nil, since: 1_767_225_600, attempts: isKept ? 1 : 0,
+                retrySeconds: isKept ? 0.5 : nil, declaredBy: "control"))
+        return begin("import", guest: nil, device: id)
+    }
+
+    func forgetImport(_ id: String, _ request: ReleaseRequest) throws(Problem) -> OperationInfo {
+        releases.append(request)
+        let info = try importedDevice(id)
+        imported.removeAll { $0.id == info.id }
+        return begin("forget", guest: nil, device: id)
+    }
+
+    func offers(of server: String) throws(Problem) -> [OfferInfo] {
+        guard server != "silent" else { throw Problem(.timedOut, "'silent' has not answered in time") }
+        return [
+            OfferInfo(
+                busid: "1-1", idVendor: "0525", idProduct: "a4a0", speed: "high", deviceClass: "00",
+                imported: imported.first { $0.server == server && $0.busid == "1-1" }?.id),
+            OfferInfo(busid: "1-2", idVendor: "0951", idProduct: "1666", speed: "super", deviceClass: "08"),
+        ]
     }
 
     func focusSets() -> [FocusInfo] {

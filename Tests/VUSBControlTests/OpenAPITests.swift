@@ -172,6 +172,17 @@ import Testing
                 "ClaimExplanation",
                 ClaimExplanation(device: "", holder: "", heir: "", row: "", reason: "", claims: [verdict])
             ),
+            ("ImportRequest", ImportRequest(server: "", busid: "", name: "", keepTrying: true)),
+            (
+                "ImportInfo",
+                ImportInfo(
+                    id: "", server: "", busid: "", state: .waiting, reason: "", since: 0, attempts: 1, retrySeconds: 1,
+                    declaredBy: "")
+            ),
+            (
+                "OfferInfo",
+                OfferInfo(busid: "", idVendor: "", idProduct: "", speed: "", deviceClass: "", imported: "")
+            ),
             ("EmulateRequest", EmulateRequest(specification: "")), ("TypeRequest", TypeRequest(text: "", keys: [])),
             (
                 "OperationInfo",
@@ -202,7 +213,7 @@ import Testing
             ("EmulateRequest", EmulateRequest.self), ("TypeRequest", TypeRequest.self),
             ("SwitchRequest", SwitchRequest.self), ("FocusRequest", FocusRequest.self),
             ("HoldRequest", HoldRequest.self),
-            ("ClaimSpec", ClaimSpec.self),
+            ("ClaimSpec", ClaimSpec.self), ("ImportRequest", ImportRequest.self),
         ]
         for (name, type) in requests {
             let schema = try Self.object(schemas, name)
@@ -244,6 +255,10 @@ import Testing
         #expect(try Self.object(claim, "except")["maxItems"] as? Int == Rules.mostTerms)
         #expect(try Self.object(claim, "guests")["maxItems"] as? Int == Rules.mostHeirs)
         #expect(try Self.object(schemas, "ClaimTerm")["maxLength"] as? Int == Rules.longestTerm)
+        let forget = try Self.object(document, "paths", "/v1/imports/{device}", "delete")
+        let wanted = try #require(
+            (forget["parameters"] as? [[String: Any]])?.first { $0["name"] as? String == "deadline" })
+        #expect(try Self.object(wanted, "schema")["maximum"] as? Double == Rules.deadlines.upperBound)
         let text = try Self.object(schemas, "TypeRequest", "properties", "text")
         #expect(text["maxLength"] as? Int == Rules.longestText)
         let emulation = try Self.object(schemas, "EmulateRequest", "properties", "specification")
@@ -286,6 +301,35 @@ import Testing
         #expect(try Self.verdicts("Share", shares) == shares.map { Rules.share($0) != nil })
         #expect(Rules.share("9p:a.b")?.kind == "9p")
         #expect(Rules.share("9p:a.b")?.tag == "a.b")
+    }
+
+    @Test func serversAreThoseOfTheRules() throws {
+        let host = String(repeating: "a", count: 253)
+        let servers = [
+            "", "host", "host:3240", "host:0", "host:65535", "host:65536", "host:03240", "host:", ":3240", "-host",
+            "a_b.c-d",
+            "10.0.0.2", "10.0.0.2:1", host, host + "a", "ho st", "h\u{e9}", "host\n", "a:b", "a:1:2",
+            "[::1]", "[::1]:3240", "[::1]3240", "[::1", "::1", "[fe80::1%eth0]:1", "[fe80::1%]", "[fe80::1%a/b]",
+            "[10.0.0.2]",
+            "[12345::1]", "[:]", "[::]", "[" + String(repeating: ":", count: 45) + "]",
+            "[" + String(repeating: ":", count: 46) + "]", "[::ffff:10.0.0.2]",
+            "unix:/run/x", "unix:/", "unix:run", "unix:80", "unix:", "unix", "unix:/a\u{7f}",
+            "unix:/" + String(repeating: "a", count: 106), "unix:/" + String(repeating: "a", count: 107),
+            "vsock:2", "vsock:2:3240", "vsock:", "vsock:02", "vsock:2:", "vsock:2:3:4", "vsock:1234567890", "vsock",
+            "vsock:x",
+        ]
+        for (server, verdict) in zip(servers, try Self.verdicts("Server", servers)) {
+            #expect(verdict == Rules.isServer(server), "\(server)")
+        }
+    }
+
+    @Test func busIDsAndImportsNamesAreThoseOfTheRules() throws {
+        let texts = [
+            "", "1", "1-2.3", "a_b:c", "1/2", "1 2", "1\n", "\u{e9}", ".", "-a", String(repeating: "1", count: 31),
+            String(repeating: "1", count: 32), String(repeating: "1", count: 60), String(repeating: "1", count: 61),
+        ]
+        #expect(try Self.verdicts("BusID", texts) == texts.map(Rules.isBusID))
+        #expect(try Self.verdicts("ImportName", texts) == texts.map(Rules.isImportName))
     }
 
     @Test func keyNamesAreThoseOfTheRules() throws {

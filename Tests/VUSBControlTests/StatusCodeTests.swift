@@ -103,6 +103,20 @@ import VUSBControl
         Case("POST /v1/guests/a/load", json: #"{"process":0}"#, 400, .malformed, "process"),
         Case("POST /v1/guests/a/load", json: #"{"process":true}"#, 400, .malformed, "an integer"),
         Case("POST /v1/guests/a/load", json: #"{"process":1.5}"#, 400, .malformed, "process"),
+        // Imports
+        Case("GET /v1/imports/ip-none", 404, .notFound, "ip-none"), Case("DELETE /v1/imports/ip-none", 404, .notFound),
+        Case("PUT /v1/imports", 405, .methodNotAllowed), Case("POST /v1/imports/a", 405, .methodNotAllowed),
+        Case("DELETE /v1/imports/a?deadline=-1", 400, .malformed, "deadline"),
+        Case("DELETE /v1/imports/a?onDeadline=later", 400, .malformed, "onDeadline"),
+        Case("DELETE /v1/imports/a?force=1", 400, .malformed, "force"),
+        Case("POST /v1/imports", json: #"{"server":"a"}"#, 400, .malformed, "'busid' is missing"),
+        Case("POST /v1/imports", json: #"{"server":"a b","busid":"1-1"}"#, 400, .malformed, "server"),
+        Case("POST /v1/imports", json: #"{"server":"a:0","busid":"1-1"}"#, 400, .malformed, "server"),
+        Case("POST /v1/imports", json: #"{"server":"a","busid":"1/1"}"#, 400, .malformed, "busid"),
+        Case("POST /v1/imports", json: #"{"server":"a","busid":"1-1","name":"-"}"#, 400, .malformed, "name"),
+        Case("POST /v1/imports", json: #"{"server":"a","busid":"1-1","keepTrying":1}"#, 400, .malformed, "keepTrying"),
+        Case("GET /v1/servers/a%20b/devices", 400, .malformed, "server"),
+        Case("GET /v1/servers/silent/devices", 504, .timedOut, "silent"), Case("GET /v1/servers", 404, .notFound),
         // State
         Case("GET /v1/devices/0525:a4a0", 409, .ambiguous, "fits 2"),
     ]

@@ -57,7 +57,9 @@ import VUSBControl
         ["unload", "a", "--on-deadline", "later"],
         ["unload", "a", "--cancel", "--on-deadline", "refuse"], ["modules", "6.1.0"], ["guest", "add", "--qmp"],
         ["guest", "frob"],
-        ["watch", "--after", "-1"], ["--socket"],
+        ["watch", "--after", "-1"], ["--socket"], ["import"], ["import", "a", "--keep-trying"],
+        ["import", "a", "--name", "b"],
+        ["forget"], ["imports", "a"],
     ])
     func wrongUsageEndsWith2(arguments: [String]) async throws {
         let run = try await Self.run(arguments)
@@ -135,6 +137,36 @@ import VUSBControl
             #expect([machine.qmp, machine.agent] == ["/run/vm1/qmp", "/run/vm1/agent"])
             #expect(machine.share == "virtiofs:vusb")
             #expect(await fixture.service.typed == ["hi"])
+        }
+    }
+
+    @Test func importsAreMadeListedAndForgotten() async throws {
+        try await ServerFixture.with { fixture in
+            let socket = fixture.socketPath
+            let made = try await Self.run(["import", "unix:/run/x", "1-1", "--name", "a.b"], socket: socket)
+            #expect(made.output == "ip-a.b\n", "\(made)")
+            let kept = try await Self.run(["import", "10.0.0.2", "1-2", "--keep-trying"], socket: socket)
+            #expect(kept.output == "ip-10.0.0.2-1-2\n", "\(kept)")
+            let lines = try await Self.run(["imports"], socket: socket).output.split(separator: "\n").map {
+                $0.split(separator: " ").joined(separator: " ")
+            }
+            #expect(
+                lines == [
+                    "DEVICE SERVER BUSID STATE SINCE DECLARED BY REASON",
+                    "ip-a.b unix:/run/x 1-1 imported 2026-01-01T00:00:00Z control -",
+                    "ip-10.0.0.2-1-2 10.0.0.2 1-2 waiting 2026-01-01T00:00:00Z control connection refused",
+                ])
+            let offers = try await Self.run(["import", "unix:/run/x"], socket: socket).output.split(separator: "\n")
+            #expect(offers.map { $0.split(separator: " ").joined(separator: " ") }[1] == "1-1 0525:a4a0 high 00 ip-a.b")
+            let json = try await Self.run(["import", "[::1]:3241", "--json"], socket: socket).output
+            #expect(try JSONDecoder().decode([OfferInfo].self, from: Data(json.utf8)).map(\.busid) == ["1-1", "1-2"])
+            let silent = try await Self.run(["import", "silent"], socket: socket)
+            #expect(silent.code == 4)
+            let forget = ["forget", "ip-a.b", "--deadline", "500ms", "--cancel"]
+            #expect(try await Self.run(forget, socket: socket).code == 0)
+            #expect(await fixture.service.releases == [ReleaseRequest(deadlineSeconds: 0.5, onDeadline: .cancel)])
+            #expect(await fixture.service.imports().map(\.id) == ["ip-10.0.0.2-1-2"])
+            #expect(try await Self.run(["forget", "ip-a.b"], socket: socket).code == 1)
         }
     }
 

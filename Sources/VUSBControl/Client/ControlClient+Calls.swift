@@ -57,6 +57,26 @@ extension ControlClient {
         try await call(.GET, Self.path(device: device) + "/claims", as: ClaimExplanation.self)
     }
 
+    package func imports() async throws -> [ImportInfo] { try await call(.GET, "/v1/imports", as: [ImportInfo].self) }
+
+    package func addImport(_ request: ImportRequest) async throws -> OperationInfo {
+        try await call(.POST, "/v1/imports", body: request, as: OperationInfo.self)
+    }
+
+    package func forgetImport(_ id: String, _ request: ReleaseRequest) async throws -> OperationInfo {
+        let deadline = request.deadlineSeconds.map { "deadline=\($0)" }
+        let query = [deadline, request.onDeadline.map { "onDeadline=\($0.rawValue)" }].compactMap { $0 }
+        let path =
+            "/v1/imports/" + PercentEncoding.encode(id) + (query.isEmpty ? "" : "?" + query.joined(separator: "&"))
+        return try await call(.DELETE, path, as: OperationInfo.self)
+    }
+
+    /// What a server lends; it may take its time to say.
+    package func offers(of server: String) async throws -> [OfferInfo] {
+        let path = "/v1/servers/" + PercentEncoding.encode(server) + "/devices"
+        return try await call(.GET, path, as: [OfferInfo].self, waiting: .seconds(10))
+    }
+
     package func focusSets() async throws -> [FocusInfo] { try await call(.GET, "/v1/focus", as: [FocusInfo].self) }
 
     package func focus(_ request: FocusRequest) async throws -> OperationInfo {

@@ -40,6 +40,12 @@ package enum RouteTable {
         Route(.post, "/v1/claims", body: .required, ClaimRoutes.add),
         Route(.get, "/v1/claims/{claim}", ClaimRoutes.show),
         Route(.delete, "/v1/claims/{claim}", ClaimRoutes.remove),
+        Route(.get, "/v1/imports", ImportRoutes.list),
+        Route(.post, "/v1/imports", body: .required, ImportRoutes.add),
+        Route(.get, "/v1/imports/{device}", ImportRoutes.show),
+        Route(.delete, "/v1/imports/{device}", query: ["deadline", "onDeadline"], ImportRoutes.forget),
+        // It makes vusbd connect to whatever is named.
+        Route(.get, "/v1/servers/{server}/devices", rights: .operate, ImportRoutes.offers),
         Route(.get, "/v1/focus", FocusRoutes.list),
         Route(.post, "/v1/focus", body: .required, rights: .own(Concerned.focus), FocusRoutes.focus),
         Route(.get, "/v1/modules", DaemonRoutes.modules),

@@ -74,7 +74,7 @@ extension Rules {
     }
 
     /// Of nine digits at most: what comes after that are the kernel's own.
-    private static func isShortNumber(_ text: String) -> Bool {
+    static func isShortNumber(_ text: String) -> Bool {
         text.utf8.count <= 9 && integer(text, as: UInt32.self) != nil
     }
 

@@ -41,7 +41,7 @@ enum DeviceTerm: Hashable, Sendable {
         }
     }
 
-    private static let sources = ["libusb", "emulation"]
+    private static let sources = ["libusb", "emulation", "usbip"]
 
     private static func parseProduct(_ value: String) -> DeviceTerm? {
         let fields = value.split(separator: ":", omittingEmptySubsequences: false)

@@ -31,6 +31,8 @@ struct Configuration: Sendable, Equatable {
     var access: [AccessRule] = []
     /// Where clients of the USB/IP protocol connect, whichever guest they are.
     var usbip: [USBIPListenerSpec] = []
+    /// Devices of other servers of that protocol.
+    var imports: [ImportSpec] = []
 }
 
 /// A guest of vusb.yaml.

@@ -11,7 +11,7 @@ struct ConfigurationReader {
     private static let keys = [
         "mount", "socket", "socket-group", "socket-mode", "state", "images", "host", "emulate", "readers", "log-level",
         "modules", "guests", "claims", "focus", "health", "auto", "access",
-        "realtime", "usbip",
+        "realtime", "usbip", "imports",
     ]
     private static let guestKeys = [
         "connector", "mode", "qmp", "agent", "share", "policy", "owner", "group", "file-mode", "nodes", "priority",
@@ -56,6 +56,7 @@ struct ConfigurationReader {
         let auto = mapping.node("auto")
         let access = mapping.node("access")
         let usbip = mapping.node("usbip")
+        let imports = mapping.node("imports")
         faults += mapping.faults
         if let guests { configuration.guests = readGuests(guests) }
         if let claims {
@@ -81,6 +82,11 @@ struct ConfigurationReader {
         if let usbip {
             var reader = USBIPReader()
             configuration.usbip = reader.read(usbip.value, line: usbip.line)
+            faults += reader.faults
+        }
+        if let imports {
+            var reader = ImportReader()
+            configuration.imports = reader.read(imports.value, line: imports.line)
             faults += reader.faults
         }
         if let auto {

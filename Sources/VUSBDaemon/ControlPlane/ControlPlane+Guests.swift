@@ -42,11 +42,13 @@ extension ControlPlane {
     /// Declares the configuration's guests and those that were saved, and loads those that are to be. Returns when
     /// all of them are up or have failed.
     func restore(
-        _ saved: SavedState, configured: [ConfiguredGuest], claims: [ClaimSpec] = [], focus: [FocusSet] = []
+        _ saved: SavedState, configured: [ConfiguredGuest], claims: [ClaimSpec] = [], focus: [FocusSet] = [],
+        imports: [ImportSpec] = []
     ) async {
         let memories = saved.memories
         focusTable = focus
         restoreClaims(claims, saved.claims ?? [])
+        restoreImports(imports, saved.imports ?? [])
         for guest in configured { adopt(guest.specification, by: .configuration, memories) }
         for guest in saved.guests where guestRegistry[guest.name] == nil { adopt(guest, by: .control, memories) }
         exports.removeAll(except: Set(guestRegistry.sorted.filter(\.definition.isExported).map(\.definition.name)))
@@ -107,6 +109,8 @@ extension ControlPlane {
         for held in loaded.held where held.byHand || guest.definition.devices.contains(where: held.device.isMeant(by:))
         {
             guard !deviceRegistry.visible.contains(where: held.device.matches) else { continue }
+            // One that is imported is on its way; what becomes of it is told as such.
+            guard importTable[DeviceID(held.device.id)] == nil else { continue }
             logger.warning(
                 "guest had a device that isn't there; it gets it when it's plugged in",
                 metadata: ["guest": "\(loaded.guest)", "device": "\(held.device)"]

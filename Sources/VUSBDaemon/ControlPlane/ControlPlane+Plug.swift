@@ -25,6 +25,7 @@ extension ControlPlane {
     }
 
     func handle(_ event: DeviceEvent, from source: String) {
+        if source == importer?.name { noteImport(event) }
         switch event {
         case .arrived(let record): arrived(record)
         case .left(let id): left(id)

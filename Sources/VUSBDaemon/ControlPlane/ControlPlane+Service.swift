@@ -191,7 +191,9 @@ extension ControlPlane: ControlService {
     // MARK: - Doctor
 
     func doctor() async -> [Finding] {
-        let own = sourceFindings() + nodeFindings() + refusalFindings() + busyFindings() + obstacleFindings()
+        let own =
+            sourceFindings() + nodeFindings() + refusalFindings() + busyFindings() + obstacleFindings()
+            + importFindings()
         let builds = VUSBControl.HostChecks(mount: facts.mount).moduleBuilds(await modules())
         return await own + guestFindings() + store.findings() + checks() + [builds]
     }

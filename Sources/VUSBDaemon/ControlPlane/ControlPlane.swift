@@ -33,6 +33,7 @@ actor ControlPlane {
     var deviceRegistry = DeviceRegistry()
     var guestRegistry = GuestRegistry()
     var claimTable = ClaimTable()
+    var importTable = ImportTable()
     var deviceQueue = DeviceQueue()
     /// Of vusb.yaml.
     var focusTable: [FocusSet] = []
@@ -82,6 +83,7 @@ actor ControlPlane {
     let nodes: (any NodeServing)?
     let usbip: (any USBIPServing)?
     let usbipClients = USBIPClients()
+    let importer: (any DeviceImporter)?
     /// The daemon's own checks, besides those of the control plane.
     let checks: @Sendable () async -> [Finding]
 
@@ -107,6 +109,7 @@ actor ControlPlane {
         redirect = surroundings.redirect
         nodes = surroundings.nodes
         usbip = surroundings.usbip
+        importer = surroundings.importer
     }
 
     struct Surroundings: Sendable {
@@ -121,6 +124,8 @@ actor ControlPlane {
         var nodes: (any NodeServing)?
         /// Nil where there is no mode `usbip`.
         var usbip: (any USBIPServing)?
+        /// Nil where nothing is imported.
+        var importer: (any DeviceImporter)?
         var health = HealthLimits.off
         var modeRule = ModeMeter.Rule()
         var checks: @Sendable () async -> [Finding] = { [] }
@@ -192,7 +197,8 @@ actor ControlPlane {
     func persist() async {
         guard phase == .running else { return }
         revision += 1
-        await store.save(SavedState(guestRegistry, claimTable, holds: savedHolds), revision: revision)
+        let state = SavedState(guestRegistry, claimTable, holds: savedHolds, imports: importTable.saved)
+        await store.save(state, revision: revision)
     }
 }
 

@@ -37,6 +37,11 @@ enum EventType: String, Sendable {
     case guestLeftover = "guest-leftover"
     /// A client of the USB/IP protocol was turned away.
     case clientRefused = "client-refused"
+    /// A device of another server: whether it's imported, and whether it's there.
+    case importAdded = "import-added"
+    case importRemoved = "import-removed"
+    case importConnected = "import-connected"
+    case importLost = "import-lost"
     case operation
     /// Somebody may not do what they have tried on the control socket.
     case accessDenied = "access-denied"
@@ -49,7 +54,7 @@ enum EventType: String, Sendable {
         case .deviceArrived, .deviceLeft, .deviceRefused, .deviceMissing, .attachFailed, .switched, .guestAdded,
             .guestRemoved, .deviceQuarantined, .deviceTrusted, .guestSilent, .guestHeard,
             .claimAdded, .claimRemoved, .modeChosen, .guestLife, .guestChannel, .guestLeftover,
-            .clientRefused, .operation, .accessDenied:
+            .clientRefused, .importAdded, .importRemoved, .importConnected, .importLost, .operation, .accessDenied:
             false
         }
     }

@@ -86,6 +86,8 @@ package struct Daemon: Sendable {
         let redirect: RedirFront
         let nodes: CharDeviceFront
         let usbip: USBIPFront
+        // Without a thread or a socket until something is imported.
+        let imports = USBIPSource(logger: logger)
         do {
             redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
             nodes = try CharDeviceFront()
@@ -98,9 +100,10 @@ package struct Daemon: Sendable {
             emulator: emulation,
             connectors: connectors,
             store: StateStore(stateFile, logger: logger),
-            surroundings: surroundings(redirect, nodes, usbip, hasNodes: tree.characterNodes == .served, realTime)
+            surroundings: surroundings(
+                redirect, nodes, usbip, imports, hasNodes: tree.characterNodes == .served, realTime)
         )
-        var sources: [any DeviceSource] = [emulation]
+        var sources: [any DeviceSource] = [emulation, imports]
         if settings.host { sources.append(HostSource(logger: logger)) }
         let signals = StopSignals {
             logger.notice("stopping")
@@ -161,6 +164,7 @@ package struct Daemon: Sendable {
             configured: settings.guests,
             claims: settings.claims,
             focus: settings.focus,
+            imports: settings.imports,
             listening: listening,
             ready: { self.ready($0) }
         )
@@ -200,7 +204,8 @@ package struct Daemon: Sendable {
     }
 
     private func surroundings(
-        _ redirect: RedirFront, _ nodes: CharDeviceFront, _ usbip: USBIPFront, hasNodes: Bool, _ realTime: RealTimeStart
+        _ redirect: RedirFront, _ nodes: CharDeviceFront, _ usbip: USBIPFront, _ imports: USBIPSource, hasNodes: Bool,
+        _ realTime: RealTimeStart
     ) -> ControlPlane.Surroundings {
         let mount = settings.mount
         let group = settings.socketGroup
@@ -219,6 +224,7 @@ package struct Daemon: Sendable {
             redirect: redirect,
             nodes: hasNodes ? nodes : nil,
             usbip: usbip,
+            importer: imports,
             health: settings.health,
             modeRule: settings.auto,
             // The mount is this process's own: it must not ask itself.

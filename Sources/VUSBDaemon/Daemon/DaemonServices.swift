@@ -12,6 +12,7 @@ struct GuestService: Service {
     let configured: [ConfiguredGuest]
     let claims: [ClaimSpec]
     let focus: [FocusSet]
+    let imports: [ImportSpec]
     let listening: Gate
     let ready: @Sendable (DaemonStatus) -> Void
 
@@ -21,7 +22,7 @@ struct GuestService: Service {
             await listening.wait()
             // The gate lets go also where the control socket couldn't be had: nobody is ready then.
             guard !Task.isCancelled else { return }
-            await plane.restore(saved, configured: configured, claims: claims, focus: focus)
+            await plane.restore(saved, configured: configured, claims: claims, focus: focus, imports: imports)
             guard await plane.phase == .running else { return }
             ready(await plane.status())
         }

@@ -32,6 +32,7 @@ package struct DaemonSettings: Sendable {
     var health: HealthLimits
     var auto: ModeMeter.Rule
     var usbip: [USBIPListenerSpec]
+    var imports: [ImportSpec]
     var access: [AccessRule]
 
     /// Reads the configuration and checks all, before anything is touched. The command line overrides.
@@ -72,6 +73,7 @@ package struct DaemonSettings: Sendable {
         health = configuration.health
         auto = configuration.auto
         usbip = configuration.usbip
+        imports = configuration.imports
         access = configuration.access
     }
 

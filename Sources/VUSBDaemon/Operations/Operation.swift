@@ -4,7 +4,7 @@ internal import VUSBControl
 
 /// A long operation while it runs, and for a while after.
 struct Operation: Sendable {
-    enum Kind: String, Sendable { case load, unload, attach, detach, `switch`, request, focus }
+    enum Kind: String, Sendable { case load, unload, attach, detach, `switch`, request, focus, `import`, forget }
 
     var info: OperationInfo
     let began: ContinuousClock.Instant

@@ -66,11 +66,16 @@ struct SavedState: Codable, Sendable, Equatable {
     var chosen: [Chosen]?
     /// Absent as the modules.
     var holds: [HoldOf]?
+    /// Added by control; absent as the modules.
+    var imports: [ImportSpec]?
 
     init() {}
 
-    init(_ registry: GuestRegistry, _ table: ClaimTable = ClaimTable(), holds: [HoldOf] = []) {
+    init(
+        _ registry: GuestRegistry, _ table: ClaimTable = ClaimTable(), holds: [HoldOf] = [], imports: [ImportSpec] = []
+    ) {
         self.holds = holds.isEmpty ? nil : holds
+        self.imports = imports.isEmpty ? nil : imports
         let entries = registry.sorted
         let added = table.claims.filter { $0.declaredBy == .control }.map(\.specification)
         claims = added.isEmpty ? nil : added

@@ -58,6 +58,7 @@ struct Bench: Sendable {
     let redirect = TestRedirect()
     let nodes = TestNodes()
     let usbip = TestUSBIP()
+    let importer = TestImporter()
 
     /// Bounds that a test doesn't notice where they're met, and that end soon where they aren't.
     static let times = GuestTimes(
@@ -109,6 +110,7 @@ struct Bench: Sendable {
                 redirect: redirect,
                 nodes: nodes,
                 usbip: usbip,
+                importer: importer,
                 health: health,
                 modeRule: modeRule
             )
@@ -122,6 +124,7 @@ struct Bench: Sendable {
         await plane.listenToUSBIP()
         await plane.watch()
         try await plane.start(source)
+        try await plane.start(importer)
     }
 
     /// Modules in machines open their guest's channel when there is one.
@@ -211,6 +214,7 @@ struct Bench: Sendable {
         #expect(tree.channels.isEmpty && tree.quiet.isEmpty, sourceLocation: sourceLocation)
         #expect(redirect.open.isEmpty, sourceLocation: sourceLocation)
         #expect(usbip.addresses.isEmpty && usbip.offered.isEmpty, sourceLocation: sourceLocation)
+        #expect(importer.devices.openDevices.isEmpty, sourceLocation: sourceLocation)
         #expect(source.doubleOpens == 0, sourceLocation: sourceLocation)
         for (name, guest) in tree.guests {
             #expect(guest.attachments.isEmpty && !guest.isPublished, "\(name)", sourceLocation: sourceLocation)

@@ -27,14 +27,17 @@ final class TestSource: DeviceEmulator {
         }
     }
 
-    let name = "test"
+    let name: String
     private let state = Mutex(State())
     private let stream: AsyncStream<DeviceEvent>
     private let events: AsyncStream<DeviceEvent>.Continuation
     /// Tells whenever an open that is held back has begun.
     let heldOpens = Inbox<DeviceID>()
 
-    init() { (stream, events) = AsyncStream.makeStream(of: DeviceEvent.self) }
+    init(name: String = "test") {
+        self.name = name
+        (stream, events) = AsyncStream.makeStream(of: DeviceEvent.self)
+    }
 
     func start() throws(USBError) -> AsyncStream<DeviceEvent> { stream }
     func stop() async { events.finish() }
@@ -72,7 +75,8 @@ final class TestSource: DeviceEmulator {
         let words = specification.split(separator: " ").map(String.init)
         let numbers = words.count > 1 ? words[1].split(separator: ":").compactMap { UInt16($0, radix: 16) } : []
         guard numbers.count == 2 else { throw USBError(.invalid, "no such kind", remedy: "give ID VID:PID") }
-        let record = Self.record(words[0], numbers[0], numbers[1], serial: words.count > 2 ? words[2] : nil)
+        var record = Self.record(words[0], numbers[0], numbers[1], serial: words.count > 2 ? words[2] : nil)
+        record.source = name
         state.withLock { $0.records[record.id] = record }
         events.yield(.arrived(record))
         return [record]
