@@ -77,11 +77,23 @@ struct USBIPSubmit: Equatable {
         return nil
     }
 
+    /// A15: what a root hub's port understands.
+    var isPortReset: Bool { endpoint == 0 && setup == .portReset(setup.wIndex) }
+
     var urbFlags: URB.Flags {
         var flags: URB.Flags = []
         if self.flags & USBIPNumbers.flagShortNotOK != 0 { flags.insert(.shortNotOK) }
         if self.flags & USBIPNumbers.flagZeroPacket != 0, direction == .out { flags.insert(.zeroPacket) }
         return flags
+    }
+}
+
+extension SetupPacket {
+    /// SET_FEATURE(PORT_RESET) (USB 2.0, 11.24.2.13): what stands for a reset in USB/IP.
+    static func portReset(_ port: UInt16 = 0) -> SetupPacket {
+        SetupPacket(
+            bmRequestType: 0x23, bRequest: StandardRequest.setFeature, wValue: USBIPNumbers.featurePortReset,
+            wIndex: port, wLength: 0)
     }
 }
 

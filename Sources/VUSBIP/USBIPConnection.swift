@@ -28,6 +28,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
     private let listener: USBIPListener
     private let catalogue: USBIPCatalogue
     private let patience: USBIPPatience
+    private let loops: USBIPLoopGuard?
     private let loop: any EventLoop
     /// For others than the loop's thread, too: of a connection that has imported something.
     private let served = Mutex<USBIPSession?>(nil)
@@ -53,12 +54,13 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
 
     init(
         _ identity: USBIPIdentity, _ listener: USBIPListener, _ catalogue: USBIPCatalogue, _ patience: USBIPPatience,
-        _ loop: any EventLoop
+        _ loops: USBIPLoopGuard?, _ loop: any EventLoop
     ) {
         self.identity = identity
         self.listener = listener
         self.catalogue = catalogue
         self.patience = patience
+        self.loops = loops
         self.loop = loop
     }
 
@@ -260,6 +262,7 @@ extension USBIPConnection {
     }
 
     private func importDevice(_ guest: String, _ busID: [UInt8]) {
+        if loops?.isOwn(identity) == true { return deny(.noDevice, "a device of its own: it's this vusbd itself") }
         let export = catalogue.export(of: guest, busID: busID)
         guard let export else { return deny(.noDevice, "a device that it doesn't hold") }
         switch export.take(self) {

@@ -46,29 +46,7 @@ struct USBIPInbound: ~Copyable {
 /// How far a session has come with the peer's bytes, which are cut anywhere.
 struct USBIPFrameReader: ~Copyable {
     /// Bytes of a header, or of an isochronous packet, of which not all have come.
-    private var scratch: [UInt8] = []
+    var scratch = USBIPScratch()
     /// Nil between commands.
     var inbound: USBIPInbound?
-
-    init() { scratch.reserveCapacity(USBIPNumbers.headerBytes) }
-
-    /// Hands the next `count` bytes to `body` when they're all there.
-    /// - Parameter position: moved behind what was taken.
-    /// - Returns: nil where some haven't come; they're kept.
-    mutating func whole<Result, Failure>(
-        _ count: Int, of bytes: RawSpan, at position: inout Int,
-        _ body: (RawSpan) throws(Failure) -> Result
-    ) throws(Failure) -> Result? {
-        if scratch.isEmpty, bytes.byteCount - position >= count {
-            position += count
-            return try body(bytes.extracting((position - count)..<position))
-        }
-        let taken = min(count - scratch.count, bytes.byteCount - position)
-        for offset in position..<(position + taken) { scratch.append(bytes.byte(at: offset)) }
-        position += taken
-        guard scratch.count == count else { return nil }
-        defer { scratch.removeAll(keepingCapacity: true) }
-        // SAFETY: a view of bytes, for the call.
-        return try body(unsafe scratch.span.bytes)
-    }
 }

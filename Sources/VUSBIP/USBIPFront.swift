@@ -19,13 +19,16 @@ package final class USBIPFront: USBIPServing {
     }
 
     private let patience: USBIPPatience
+    private let loops: USBIPLoopGuard?
     private let threads = Mutex<Threads?>(nil)
     private let catalogue = USBIPCatalogue()
     private let stream: AsyncStream<USBIPEvent>
     private let continuation: AsyncStream<USBIPEvent>.Continuation
 
-    package init(patience: USBIPPatience = USBIPPatience()) {
+    /// - Parameter loops: with whose source it doesn't import from itself.
+    package init(patience: USBIPPatience = USBIPPatience(), loops: USBIPLoopGuard? = nil) {
         self.patience = patience
+        self.loops = loops
         (stream, continuation) = AsyncStream.makeStream(of: USBIPEvent.self)
     }
 
@@ -39,8 +42,8 @@ package final class USBIPFront: USBIPServing {
         }
         let acceptor: USBIPAcceptor
         do {
-            acceptor = try USBIPAcceptor { [catalogue, patience] descriptor, listener in
-                Self.accepted(descriptor, listener, group, catalogue, patience)
+            acceptor = try USBIPAcceptor { [catalogue, patience, loops] descriptor, listener in
+                Self.accepted(descriptor, listener, group, catalogue, patience, loops)
             }
         } catch {
             // How that ends changes nothing any more.
@@ -107,7 +110,7 @@ package final class USBIPFront: USBIPServing {
     /// Hands a connection to the loop, and returns when that has it: connections come no faster than that.
     private static func accepted(
         _ descriptor: Int32, _ listener: USBIPListener, _ group: MultiThreadedEventLoopGroup,
-        _ catalogue: USBIPCatalogue, _ patience: USBIPPatience
+        _ catalogue: USBIPCatalogue, _ patience: USBIPPatience, _ loops: USBIPLoopGuard?
     ) {
         guard let identity = USBIPSocket.prepare(descriptor, of: listener.definition.endpoint) else {
             close(descriptor)
@@ -122,7 +125,8 @@ package final class USBIPFront: USBIPServing {
             )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let connection = USBIPConnection(identity, listener, catalogue, patience, channel.eventLoop)
+                    let connection = USBIPConnection(
+                        identity, listener, catalogue, patience, loops, channel.eventLoop)
                     if case .tcp(_, _, let tls?) = listener.definition.endpoint {
                         try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
                     }

@@ -12,7 +12,7 @@ extension USBIPSession {
         while position < bytes.byteCount, !outgoing.isFull {
             if reader.isBetweenCommands {
                 let id = deviceID
-                let command = try reader.whole(USBIPNumbers.headerBytes, of: bytes, at: &position) {
+                let command = try reader.scratch.whole(USBIPNumbers.headerBytes, of: bytes, at: &position) {
                     header throws(USBIPViolation) in try USBIPCommand(header, deviceID: id)
                 }
                 if let command { try begin(command) }
@@ -72,7 +72,9 @@ extension USBIPSession {
         guard var inbound = reader.inbound.take() else { return }
         position += inbound.takeData(bytes, from: position)
         while inbound.received == inbound.submit.dataCount, !inbound.isWhole, position < bytes.byteCount {
-            let packet = reader.whole(USBIPNumbers.packetBytes, of: bytes, at: &position) { IsoPacket($0, at: 0) }
+            let packet = reader.scratch.whole(USBIPNumbers.packetBytes, of: bytes, at: &position) {
+                IsoPacket($0, at: 0)
+            }
             if let packet { inbound.take(packet) }
         }
         guard inbound.isWhole else {
@@ -86,6 +88,7 @@ extension USBIPSession {
 
     private func carryOut(_ inbound: consuming USBIPInbound) {
         let submit = inbound.submit
+        if inbound.refusal == nil, submit.isPortReset { return resetDevice(inbound) }
         var memory: USBIPMemory?
         if inbound.refusal == nil, submit.direction == .in, submit.length > 0 {
             if submit.length >= USBIPLimits.memory, submit.packetCount == 0 {
@@ -120,6 +123,26 @@ extension USBIPSession {
             if state.slots[slot].phase == .submitting { state.slots[slot].phase = .inFlight(token) }
         }
         noteSubmit()
+    }
+
+    /// A15 of USBIP.md.
+    private func resetDevice(_ inbound: consuming USBIPInbound) {
+        let submit = inbound.submit
+        guard let slot = state.withLock({ $0.slots.take(submit, nil) }) else { return refuse(inbound) }
+        seqnums[submit.seqnum] = slot
+        Task { [self] in
+            var status = URBStatus.success
+            do throws(USBError) {
+                try await device.reset()
+            } catch {
+                status = error.code == .gone ? .noDevice : error.code == .busy ? .busy : .io
+            }
+            // It was never the device's: it comes back from here.
+            let urb = URB(
+                endpoint: .control, setup: submit.setup, buffer: nil, requestedLength: 0, handler: self,
+                context: UInt64(slot))
+            urb.complete(status)
+        }
     }
 
     private func refuse(_ inbound: consuming USBIPInbound) {

@@ -4,7 +4,7 @@ internal import CVUSBShims
 internal import Glibc
 internal import VUSBCore
 
-/// The system calls of listeners. A descriptor is its owner's to close.
+/// The system calls of sockets. A descriptor is its owner's to close.
 enum USBIPSocket {
     /// `sizeof(sockaddr_un.sun_path)`, without its terminating zero.
     static let longestPath = 107
@@ -179,14 +179,18 @@ enum USBIPSocket {
         }
     }
 
-    private static func watchPeer(_ peer: Int32) {
+    /// What is set for a TCP connection, whoever has made it.
+    static let peerOptions: [(level: Int32, name: Int32, value: Int32)] = {
         let tcp = Int32(IPPROTO_TCP)
-        set(peer, tcp, TCP_NODELAY, 1)
-        set(peer, SOL_SOCKET, SO_KEEPALIVE, 1)
-        set(peer, tcp, TCP_KEEPIDLE, keepAliveIdle)
-        set(peer, tcp, TCP_KEEPINTVL, keepAliveInterval)
-        set(peer, tcp, TCP_KEEPCNT, keepAliveProbes)
-        set(peer, tcp, TCP_USER_TIMEOUT, userTimeout)
+        return [
+            (tcp, TCP_NODELAY, 1), (SOL_SOCKET, SO_KEEPALIVE, 1), (tcp, TCP_KEEPIDLE, keepAliveIdle),
+            (tcp, TCP_KEEPINTVL, keepAliveInterval), (tcp, TCP_KEEPCNT, keepAliveProbes),
+            (tcp, TCP_USER_TIMEOUT, userTimeout),
+        ]
+    }()
+
+    private static func watchPeer(_ peer: Int32) {
+        for option in peerOptions { set(peer, option.level, option.name, option.value) }
     }
 
     /// A kernel without the option serves all the same.

@@ -8,6 +8,9 @@ package struct USBIPImportPatience: Sendable {
     package var control: Duration = .seconds(5)
     /// For a reset that the server carries out: the kernel gives a device some tries of 5 seconds each.
     package var reset: Duration = .seconds(30)
+    /// For a reset by a new connection, and between its tries.
+    package var renewal: Duration = .seconds(10)
+    package var renewalPause: Duration = .milliseconds(250)
     /// For the end of a URB that its guest has cancelled.
     package var unlink: Duration = .seconds(15)
     /// As `unlink`, where a close or a reset waits for it.

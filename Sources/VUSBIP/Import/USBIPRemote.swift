@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import VUSBCore
+internal import VUSBCore
 
 /// A device of a server.
 package struct USBIPRemote: Hashable, Sendable {
@@ -10,11 +10,14 @@ package struct USBIPRemote: Hashable, Sendable {
 
     /// Nil for a busid that can't be.
     package init?(server: USBIPServer, busID: String) {
-        guard (1..<USBIPNumbers.busIDBytes).contains(busID.utf8.count),
-            busID.utf8.allSatisfy({ $0.isASCIILetterOrDigit || "._:-".utf8.contains($0) })
-        else { return nil }
+        guard Self.isBusID(busID) else { return nil }
         self.server = server
         self.busID = busID
+    }
+
+    static func isBusID(_ text: String) -> Bool {
+        (1..<USBIPNumbers.busIDBytes).contains(text.utf8.count)
+            && text.utf8.allSatisfy { $0.isASCIILetterOrDigit || "._:-".utf8.contains($0) }
     }
 }
 

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import NIOCore
+internal import NIOPosix
+internal import VUSBCore
+
+/// Connects to servers.
+struct USBIPConnector {
+    let group: any EventLoopGroup
+    let limit: Duration
+
+    /// - Parameter make: the handler of the connection, which is in its pipeline when this returns.
+    func connect<Handler: ChannelHandler & Sendable>(
+        _ server: USBIPServer, _ make: (any EventLoop) -> Handler
+    ) async throws(USBError) -> Handler {
+        let bootstrap = bootstrap(server)
+        do {
+            let connected =
+                switch server {
+                case .tcp(let host, let port): bootstrap.connect(host: host, port: Int(port))
+                case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
+                case .vsock(let cid, let port):
+                    bootstrap.connect(to: VsockAddress(cid: .init(rawValue: cid), port: .init(rawValue: port)))
+                }
+            let channel = try await connected.get()
+            let handler = make(channel.eventLoop)
+            try await channel.pipeline.addHandler(handler).get()
+            return handler
+        } catch {
+            throw Self.failure(server, error)
+        }
+    }
+
+    private func bootstrap(_ server: USBIPServer) -> ClientBootstrap {
+        let bootstrap = ClientBootstrap(group: group)
+            .connectTimeout(TimeAmount(limit))
+            .channelOption(
+                .writeBufferWaterMark, value: .init(low: USBIPLimits.outboxLow, high: USBIPLimits.outboxHigh)
+            )
+            .channelOption(
+                .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: USBIPLimits.receiveBuffer))
+        guard case .tcp = server else { return bootstrap }
+        return USBIPSocket.peerOptions.reduce(bootstrap) { bootstrap, option in
+            let (level, name) = (NIOBSDSocket.OptionLevel(rawValue: option.level), option.name)
+            return bootstrap.channelOption(
+                ChannelOptions.Types.SocketOption(level: level, name: NIOBSDSocket.Option(rawValue: name)),
+                value: ChannelOptions.Types.SocketOption.Value(option.value))
+        }
+    }
+
+    private static func failure(_ server: USBIPServer, _ error: any Error) -> USBError {
+        switch error {
+        case let error as USBError: return error
+        case ChannelError.connectTimeout:
+            return USBError(
+                .timedOut, "\(server) doesn't answer", remedy: "see whether it's there, and whether a firewall is")
+        case let error as NIOConnectionError:
+            guard let first = error.connectionErrors.first?.error else {
+                return USBError(.notFound, "\(server) has no address", remedy: "see whether its name is right")
+            }
+            return failure(server, first)
+        case let error as IOError:
+            // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
+            let text = unsafe String(cString: strerror(error.errnoCode))
+            let code: USBError.Code = error.errnoCode == EACCES ? .accessDenied : .io
+            return USBError(
+                code, "\(server) can't be reached: \(text)", remedy: "see whether a USB/IP server runs there")
+        default: return USBError(.io, "\(server) can't be reached: \(error)")
+        }
+    }
+}
