@@ -463,5 +463,5 @@ class Checker(unittest.TestCase):
         good = self.conversation(self.SUBMIT, self.reply(RET_SUBMIT, 1, data=bytes(4)))
         last = good.messages[-1]
         for wrong in (last.data[:40], last.data + last.data, last.data[:35] + b"\1" + last.data[36:]):
-            good.messages[-1] = last._replace(data=wrong)
+            good.exchanges[-1][-1] = last._replace(data=wrong)
             self.assertWrong("tshark", usbip_capture.compare, [good], 3240)

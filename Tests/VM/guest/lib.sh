@@ -268,8 +268,7 @@ hcd_port() {
 # our_device VID PID: the bus-port path of a device that hangs on a root hub of vusb_hcd; gone_from_us: there is none.
 our_device() {
     for usb_directory in /sys/bus/usb/devices/*; do
-        [ "$(cat "$usb_directory/idVendor" 2>/dev/null)" = "$1" ] || continue
-        [ "$(cat "$usb_directory/idProduct" 2>/dev/null)" = "$2" ] || continue
+        is_usb_device "$usb_directory" "$1" "$2" || continue
         case $(readlink -f "$usb_directory") in
             */vusb_hcd*) echo "${usb_directory##*/}" && return 0 ;;
         esac
@@ -290,9 +289,9 @@ wait_our_device() {
 
 # disk_of PATH: the block device of a USB disk, its name in /dev.
 disk_of() {
-    for disk_directory in /sys/block/sd*; do
-        readlink -f "$disk_directory" | grep -q "/$1/" || continue
-        [ "$(cat "$disk_directory/size")" -gt 0 ] && [ -b "/dev/${disk_directory##*/}" ] || continue
+    for disk_directory in "/sys/bus/usb/devices/$1":*/host*/target*/*/block/sd*; do
+        first_word "$disk_directory/size"
+        [ "${first_word:-0}" -gt 0 ] && [ -b "/dev/${disk_directory##*/}" ] || continue
         echo "${disk_directory##*/}" && return 0
     done
     return 1

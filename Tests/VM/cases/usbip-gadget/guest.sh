@@ -18,7 +18,7 @@ lend emu-zero pc1 >/dev/null
 
 note "captured"
 modprobe -a virtio_blk vfat
-tcpdump -i lo --immediate-mode -U -w /tmp/usbip.pcap 'tcp port 3240' 2>/tmp/tcpdump.log 8>&- &
+tcpdump -i lo --immediate-mode -U -B 65536 -Z root -w /tmp/usbip.pcap 'tcp port 3240' 2>/tmp/tcpdump.log 8>&- &
 capturer=$!
 eventually 10 grep -q "listening on" /tmp/tcpdump.log
 $as_client usbip list -r $server >/dev/null 2>&1 || fail "usbip list"

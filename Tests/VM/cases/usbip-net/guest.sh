@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # vusbd in one network namespace, the kernel's client in another, and the link between them is cut and restored: the device
-# is free within 15 s, at once where the client says that it goes, and the client can have it again with its bytes.
+# is free within 15 s, at once where the client says that it goes, and the client can have it again with its bytes. Then
+# the client is another vusbd, whose guest has the disk again by itself.
 . /vm/usbip.sh
 usb_drivers
 # The shell has one of its own, which knows no namespaces.
@@ -107,5 +108,47 @@ eventually 10 export_is 1-1 free
 eventually 10 no_vhci_device 0525 a4a5
 attach_disk
 disk_is_right
+
+note "another vusbd imports it, and lends it on to a guest of its own"
 drop 1-1
+eventually 10 export_is 1-1 free
+on_b() { vusbctl --socket /run/vusb/b.sock "$@"; }
+mkdir -p /vusb-b /var/lib/vusb-b
+rm -f /run/notify
+notified /run/notify 60 >/tmp/notified &
+waiter=$!
+eventually 5 test -S /run/notify
+NOTIFY_SOCKET=/run/notify $in_b vusbd --no-host --mount /vusb-b --socket /run/vusb/b.sock --state /var/lib/vusb-b \
+    >/tmp/vusbd-b.log 2>&1 8>&- &
+second=$!
+wait $waiter || fail "the second vusbd: $(tail -5 /tmp/vusbd-b.log)"
+equal "its id" "$(on_b import 10.0.0.1 1-1 --name disk)" ip-disk
+on_b guest add web1 >/dev/null || fail "guest add"
+on_b load web1 >/dev/null || fail "load"
+on_b attach ip-disk web1 >/dev/null || fail "attach: $(tail -5 /tmp/vusbd-b.log)"
+tree=/vusb-b/guests/web1/devices/1-1
+read_all() { bot "$tree/ep/81" "$tree/ep/02" read 0 32768; }
+is_right_through_both() { equal "the disk" "$(read_all | sha256sum | cut -d' ' -f1)" "$image_sum"; }
+is_right_through_both
+carried=$(bytes_of 1-1)
+(
+    while read_all; do :; done >/dev/null 2>/tmp/read.errors
+    now >/tmp/read.ended
+) 8>&- &
+reader=$!
+eventually 30 has_carried 1-1 $((carried + 1048576))
+cut_link
+free_in_time
+ending $reader
+grep -qw ENODEV /tmp/read.errors || fail "the reader was told $(cat /tmp/read.errors)"
+told_after=$(jq --argjson cut "$cut_at" '. - $cut' /tmp/read.ended)
+note "the reader was told after $told_after s: $(tr '\n' ' ' </tmp/read.errors)"
+jq -e -n --argjson after "$told_after" '$after <= 15' >/dev/null || fail "the reader was told after $told_after s"
+restore_link
+# By itself, at its guest and in its place.
+eventually 30 test -e "$tree/ep/81"
+is_right_through_both
+kill $second
+ending $second || fail "the second vusbd ended with $?"
+! grep -q ' /vusb-b ' /proc/mounts || fail "the second vusbd has left its mount"
 vusbctl unload pc1 || fail "unload"
