@@ -162,7 +162,8 @@ extension USBIPConnection {
         let session = served.withLock { $0 }
         guard let session else { return USBIPStatus(state: .imported) }
         let (inFlight, last) = session.state.withLock { ($0.slots.inUse, $0.lastTransfer) }
-        return USBIPStatus(state: .imported, peer: session.peer, inFlight: inFlight, idle: last.map { .now - $0 })
+        return USBIPStatus(
+            state: .imported, peer: session.peer, inFlight: inFlight, idle: last.map { CoarseInstant.now - $0 })
     }
 
     /// Ends the session.

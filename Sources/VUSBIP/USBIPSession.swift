@@ -18,7 +18,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         var ready: [Int] = []
         var watch = Watch.asleep
         /// When the last transfer was answered that is use of the device.
-        var lastTransfer: ContinuousClock.Instant?
+        var lastTransfer: CoarseInstant?
     }
 
     /// Who is going to look at what has ended.
@@ -119,7 +119,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     }
 
     private func noteUse() {
-        let now = ContinuousClock.now
+        let now = CoarseInstant.now
         state.withLock { $0.lastTransfer = now }
     }
 
