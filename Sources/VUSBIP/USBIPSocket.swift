@@ -14,7 +14,7 @@ enum USBIPSocket {
     private static let keepAliveIdle: Int32 = 5
     private static let keepAliveInterval: Int32 = 2
     private static let keepAliveProbes: Int32 = 3
-    private static let userTimeout: Int32 = 12_000
+    private static let userTimeout: Int32 = 10_000
 
     private static let type =
         Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)

@@ -36,7 +36,7 @@ struct USBIPSocketTests {
         #expect(option(descriptor, tcp, TCP_KEEPIDLE) == 5)
         #expect(option(descriptor, tcp, TCP_KEEPINTVL) == 2)
         #expect(option(descriptor, tcp, TCP_KEEPCNT) == 3)
-        #expect(option(descriptor, tcp, TCP_USER_TIMEOUT) == 12_000)
+        #expect(option(descriptor, tcp, TCP_USER_TIMEOUT) == 10_000)
         #expect(option(descriptor, tcp, TCP_NODELAY) != 0)
         peer.close()
         #expect(USBIPSocket.accept(listener) == .none)
