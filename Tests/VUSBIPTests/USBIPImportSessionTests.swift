@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import NIOCore
+import Synchronization
 import Testing
 import VUSBCore
 import VUSBTestSupport
@@ -187,5 +188,27 @@ struct USBIPImportSessionTests {
                 + USBIPFakeServer.packet(0, 0, 4))
         #expect(rig.handler.completions.map(\.bytes) == [[2, 2, 2, 2, 1, 1, 1, 1]])
         rig.finish()
+    }
+}
+
+extension USBIPImportSessionTests {
+    @Test("bytes of any kind: all ends once", arguments: 0..<4)
+    func anything(seed: Int) {
+        var generator = Generator(state: UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 &+ 1)
+        for _ in 0..<10 {
+            let input = (0..<400).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            USBIPFuzzing.runClient(input, descriptors: DescriptorBytes.fullZero)
+        }
+    }
+
+    /// The same every time (xorshift).
+    private struct Generator: RandomNumberGenerator {
+        var state: UInt64
+        mutating func next() -> UInt64 {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return state
+        }
     }
 }
