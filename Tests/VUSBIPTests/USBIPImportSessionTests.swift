@@ -190,3 +190,25 @@ struct USBIPImportSessionTests {
         rig.finish()
     }
 }
+
+extension USBIPImportSessionTests {
+    @Test("bytes of any kind: all ends once", arguments: 0..<4)
+    func anything(seed: Int) {
+        var generator = Generator(state: UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 &+ 1)
+        for _ in 0..<10 {
+            let input = (0..<400).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            USBIPFuzzing.runClient(input, descriptors: DescriptorBytes.fullZero)
+        }
+    }
+
+    /// The same every time (xorshift).
+    private struct Generator: RandomNumberGenerator {
+        var state: UInt64
+        mutating func next() -> UInt64 {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            return state
+        }
+    }
+}
