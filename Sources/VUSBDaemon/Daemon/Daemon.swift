@@ -86,12 +86,13 @@ package struct Daemon: Sendable {
         let redirect: RedirFront
         let nodes: CharDeviceFront
         let usbip: USBIPFront
+        let loops = USBIPLoopGuard()
         // Without a thread or a socket until something is imported.
-        let imports = USBIPSource(logger: logger)
+        let imports = USBIPSource(loops: loops, logger: logger)
         do {
             redirect = try RedirFront(directory: settings.redirectDirectory, version: "vusb \(Version.current)")
             nodes = try CharDeviceFront()
-            usbip = USBIPFront()
+            usbip = USBIPFront(loops: loops)
         } catch {
             return .failure(error)
         }
