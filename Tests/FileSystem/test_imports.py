@@ -115,7 +115,7 @@ class Chain(Case):
         self.imported(second, "1-2", "serial")
         path = second.attach("ip-serial", "web1")["path"]
         reader = self.open(second.endpoint("web1", "81", path), os.O_RDONLY)
-        writer = self.open(second.endpoint("web1", "02", path), os.O_WRONLY)
+        writer = self.open(second.endpoint("web1", "01", path), os.O_WRONLY)
         waiting = Background(os.read, reader, 512)
         until(lambda: first.in_flight() == 1 and second.in_flight() == 1)
         os.write(writer, b"through two")
@@ -159,7 +159,7 @@ class Chain(Case):
         self.assertEqual(refused.returncode, 4, refused)
         self.assertIn("endpoint file", refused.stderr)
         self.assertEqual(self.holder(second, "ip-disk"), "web1")
-        self.assertEqual(second.vusbctl("forget", "ip-disk", "--cancel").returncode, 0)
+        self.assertEqual(second.vusbctl("forget", "ip-disk", "--deadline", "0s", "--cancel").returncode, 0)
         self.assertErrno(errno.ENODEV, os.read, file, 512)
         self.assertEqual(self.imports(second), {})
         self.assertNotIn("ip-disk", os.listdir(second.mount / "devices"))

@@ -352,6 +352,9 @@ import VUSBTestSupport
         bench.importer.offer(.failure(USBError(.timedOut, "it doesn't answer")))
         let silent = await problem { _ = try await bench.plane.offers(of: "10.0.0.2") }
         #expect(silent?.code == .timedOut)
+        bench.importer.offer(.failure(USBError(.invalid, "it answers what nobody has asked")))
+        let wrong = await problem { _ = try await bench.plane.offers(of: "10.0.0.2") }
+        #expect(wrong?.code == .failed)
         await bench.close()
     }
 

@@ -51,7 +51,7 @@ extension ControlPlane {
         do {
             offers = try await importer.offers(of: address, within: Self.longestList)
         } catch {
-            throw Problem(error, while: "list of what \(server) lends")
+            throw Problem(ofGuest: error, while: "list of what \(server) lends")
         }
         let taken = importTable.sorted
         return offers.map { offer in
@@ -277,7 +277,7 @@ extension ControlPlane {
 extension Problem {
     fileprivate init(_ error: USBError, whileImporting specification: ImportSpec) {
         let remedy = error.remedy ?? "see what the server lends: vusbctl import \(specification.server)"
-        self.init(USBError(error.code, error.message, remedy: remedy), while: "import of \(specification)")
+        self.init(ofGuest: USBError(error.code, error.message, remedy: remedy), while: "import of \(specification)")
     }
 }
 
