@@ -149,6 +149,7 @@ if Context.environment["VUSB_FUZZ"] != nil {
         fuzzer("Redir", ["VUSBCore", "VUSBRedir", "VUSBTestSupport"]),
         fuzzer("Usbfs", ["VUSBCore", "VUSBCharDevice", "VUSBTestSupport"]),
         fuzzer("USBIP", ["VUSBCore", "VUSBIP", "VUSBTestSupport"]),
+        fuzzer("USBIPClient", ["VUSBCore", "VUSBIP", "VUSBTestSupport"]),
         fuzzer("ModuleFile", ["VUSBCore", "VUSBVMM"]),
         fuzzer("QMP", ["VUSBVMM"]),
         fuzzer("GuestAgent", ["VUSBVMM"]),

@@ -3,6 +3,7 @@
 internal import Glibc
 internal import NIOCore
 internal import NIOPosix
+internal import Synchronization
 internal import VUSBCore
 
 /// Connects to servers.
@@ -14,7 +15,11 @@ struct USBIPConnector {
     func connect<Handler: ChannelHandler & Sendable>(
         _ server: USBIPServer, _ make: (any EventLoop) -> Handler
     ) async throws(USBError) -> Handler {
-        let bootstrap = bootstrap(server)
+        let attempt = Attempt()
+        let bootstrap = bootstrap(server).channelInitializer { channel in
+            attempt.add(channel)
+            return channel.eventLoop.makeSucceededVoidFuture()
+        }
         do {
             let connected =
                 switch server {
@@ -23,12 +28,39 @@ struct USBIPConnector {
                 case .vsock(let cid, let port):
                     bootstrap.connect(to: VsockAddress(cid: .init(rawValue: cid), port: .init(rawValue: port)))
                 }
-            let channel = try await connected.get()
+            let channel = try await withTaskCancellationHandler {
+                try await connected.get()
+            } onCancel: {
+                attempt.cancel()
+            }
             let handler = make(channel.eventLoop)
             try await channel.pipeline.addHandler(handler).get()
             return handler
         } catch {
             throw Self.failure(server, error)
+        }
+    }
+
+    /// The channels of which one is going to connect; a task that is cancelled doesn't wait for them.
+    ///
+    /// Concurrency model: any thread; all state is in one `Mutex`, a leaf.
+    private final class Attempt: Sendable {
+        private let state = Mutex<(channels: [any Channel], isCancelled: Bool)>(([], false))
+
+        func add(_ channel: any Channel) {
+            let isCancelled = state.withLock { state in
+                state.channels.append(channel)
+                return state.isCancelled
+            }
+            if isCancelled { channel.close(promise: nil) }
+        }
+
+        func cancel() {
+            let channels = state.withLock { state in
+                state.isCancelled = true
+                return state.channels
+            }
+            for channel in channels { channel.close(promise: nil) }
         }
     }
 

@@ -77,7 +77,10 @@ final class USBIPImport: Sendable {
         while !isForgotten {
             var failure: USBError
             do throws(USBError) {
-                state.withLock { $0.shown = .connecting }
+                state.withLock { state in
+                    state.shown = .connecting
+                    state.connection = nil
+                }
                 let presence = try await arrive()
                 let since = ContinuousClock.now
                 announce(presence)
@@ -97,6 +100,7 @@ final class USBIPImport: Sendable {
     private func wait(_ failure: USBError, _ pause: Duration) async {
         let next = ContinuousClock.now + pause
         state.withLock { state in
+            state.connection = nil
             state.attempts += 1
             state.shown = .waiting(reason: failure.message, next: next)
         }
@@ -285,9 +289,8 @@ final class USBIPImport: Sendable {
         }
         task?.cancel()
         firstTry.settle(.failure(Self.forgotten))
-        // One that connects yet is closed as soon as it has; nobody has heard of it.
-        guard let connection else { return }
-        connection.cut(Self.forgotten)
+        connection?.cut(Self.forgotten)
+        // Nothing of it is the loop's to do any more then.
         await task?.value
     }
 }

@@ -197,11 +197,12 @@ final class USBIPImportSession: @unchecked Sendable {
     /// - Returns: false where it was cancelled meanwhile.
     @discardableResult
     func write(_ slot: URBToken) -> Bool {
-        let seqnum = nextSeqnum()
+        var seqnum: UInt32 = 0
         var taken: URB?
         var interval: UInt32 = 0
         state.withLock { state in
             guard state.slots.isCurrent(slot), state.slots[slot.index].phase == .waiting else { return }
+            seqnum = nextSeqnum()
             state.slots[slot.index].phase = .sent
             state.slots[slot.index].seqnum = seqnum
             interval = state.settings.endpoint(state.slots[slot.index].endpoint)?.usbipInterval(record.speed) ?? 0
@@ -231,9 +232,10 @@ final class USBIPImportSession: @unchecked Sendable {
     private func sendUnlinks() {
         state.withLock { swap(&$0.toUnlink, &unlinking) }
         for slot in unlinking {
-            let seqnum = nextSeqnum()
+            var seqnum: UInt32 = 0
             let target = state.withLock { state -> UInt32? in
                 guard state.slots.isCurrent(slot), state.slots[slot.index].phase == .sent else { return nil }
+                seqnum = nextSeqnum()
                 state.slots[slot.index].unlink = seqnum
                 state.slots[slot.index].unlinkedAt = .now
                 return state.slots[slot.index].seqnum
