@@ -51,7 +51,7 @@ extension ControlPlane {
         do {
             offers = try await importer.offers(of: address, within: Self.longestList)
         } catch {
-            throw Problem(error, while: "list of what \(server) lends")
+            throw Problem(ofGuest: error, while: "list of what \(server) lends")
         }
         let taken = importTable.sorted
         return offers.map { offer in
@@ -239,21 +239,22 @@ extension ControlPlane {
     // MARK: - News
 
     /// What the importer tells of a device, before that is carried out.
-    func noteImport(_ event: DeviceEvent) {
+    /// - Returns: false where the device has come too late: it isn't imported any more.
+    func noteImport(_ event: DeviceEvent) -> Bool {
         switch event {
         case .arrived(let record):
-            guard let entry = noteImport(record.id, isThere: true) else { return }
+            guard let entry = noteImport(record.id, isThere: true) else { return false }
             emit(.importConnected, device: record.id, detail: "\(entry.specification)")
-        case .refused(let id, _): noteImport(id, isThere: true)
+        case .refused(let id, _): return noteImport(id, isThere: true) != nil
         case .left(let id):
-            guard let entry = noteImport(id, isThere: false), entry.phase == .kept else { return }
+            guard let entry = noteImport(id, isThere: false), entry.phase == .kept else { return true }
             var reason = "the connection is lost"
             if case .waiting(let text, _)? = importStates[id]?.state { reason = text }
             emit(.importLost, device: id, detail: "\(entry.specification): \(reason)")
         }
+        return true
     }
 
-    @discardableResult
     private func noteImport(_ id: DeviceID, isThere: Bool) -> ImportTable.Entry? {
         importTable[id]?.since = wallClock()
         if isThere { importTable[id]?.hasCome = true }
@@ -276,7 +277,7 @@ extension ControlPlane {
 extension Problem {
     fileprivate init(_ error: USBError, whileImporting specification: ImportSpec) {
         let remedy = error.remedy ?? "see what the server lends: vusbctl import \(specification.server)"
-        self.init(USBError(error.code, error.message, remedy: remedy), while: "import of \(specification)")
+        self.init(ofGuest: USBError(error.code, error.message, remedy: remedy), while: "import of \(specification)")
     }
 }
 

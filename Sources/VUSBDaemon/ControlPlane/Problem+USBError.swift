@@ -10,7 +10,7 @@ extension Problem {
         self.init(Self.code(for: error.code), "\(doing): \(error.message)", remedy: remedy)
     }
 
-    /// What broke in a guest: what its kernel finds invalid isn't what was asked for.
+    /// What broke in a guest, or at a server: what is invalid there isn't what was asked for.
     init(ofGuest error: USBError, while doing: String) {
         let code = error.code == .invalid ? .io : error.code
         self.init(USBError(code, error.message, remedy: error.remedy), while: doing)
