@@ -49,7 +49,7 @@ struct USBIPWaitingTests {
         peer.startReading()
         // Another one's time is over after this one's would be.
         let other = try USBIPRig(isTCP: true, patience: impatient)
-        _ = await try USBIPPeer(other.target).bytesUntilClosed()
+        _ = try await USBIPPeer(other.target).bytesUntilClosed()
         peer.send(USBIPWire.importDevice())
         guard case .imported(status: 0, _)? = await peer.next() else {
             Issue.record("no import")

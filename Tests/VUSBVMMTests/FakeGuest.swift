@@ -66,8 +66,7 @@ final class FakeGuest: GuestKernel {
     private let directory = Mutex("")
     private func known(_ text: String) -> String {
         let name = directory.withLock { $0 }
-        guard !name.isEmpty, let range = text.firstRange(of: name) else { return text }
-        return text.replacingCharacters(in: range, with: "DIR")
+        return name.isEmpty ? text : text.replacing(name, with: "DIR")
     }
 
     private func answer(_ call: Call) throws(USBError) -> Answer {

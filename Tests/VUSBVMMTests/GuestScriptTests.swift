@@ -263,68 +263,6 @@ import VUSBCore
             #expect(GuestAnswer(parsing: result.output, of: name) != nil)
         }
     }
-}
-
-@Suite struct GuestAnswerTests {
-    private func parse(_ text: String) -> GuestAnswer? { GuestAnswer(parsing: Array(text.utf8), of: "x-1") }
-
-    @Test(arguments: ["", "x-1\n", "x-1\na b\n", "y-1\na b\nend 1\n", "a b\nend 1\n", "end 1\n"])
-    func whatIsNotBetweenItsFirstAndLastLineIsNoAnswer(text: String) { #expect(parse(text) == nil) }
-
-    @Test func anAnswerOfTooManyLinesOrBytesIsNone() {
-        #expect(parse("x-1\n" + String(repeating: "a b\n", count: 2001) + "end 1\n") == nil)
-        #expect(parse("x-1\na " + String(repeating: "b", count: 256 << 10) + "\nend 1\n") == nil)
-    }
-
-    @Test func valuesAreOneLineWithoutControlCharacters() throws {
-        let answer = try #require(parse("x-1\na \u{1b}]0;x\u{7} \u{fffd}b\r\na\nend 1\n"))
-        #expect(answer.value("a") == "?]0;x? \u{fffd}b?")
-        #expect(answer.values("a").count == 2)
-    }
-
-    @Test func factsThatLackReleaseOrBootAreRefused() throws {
-        for text in [
-            "release 6.1", "boot x", "release ../x\nboot x", "release 6.1\nboot \(String(repeating: "x", count: 65))",
-        ] {
-            let answer = try #require(parse("x-1\n\(text)\nend 1\n"))
-            #expect(throws: USBError.self) { try GuestFacts(answer, guest: "guest web1") }
-        }
-    }
-
-    @Test(arguments: ["vusb_hcd", "vusb_hcd x -", "vusb_hcd 0", "other 0 -", "vusb_hcd 99999999999999999999 -"])
-    func aModulesLineThatIsNoneIsLeftOut(line: String) throws {
-        let answer = try #require(parse("x-1\nrelease 6.1\nboot x\nmodule \(line)\nend 1\n"))
-        #expect(try GuestFacts(answer, guest: "guest web1").modules.isEmpty)
-    }
-
-    @Test func usersThatAreNotWhatTheySayAreLeftOut() throws {
-        let answer = try #require(
-            parse(
-                """
-                x-1
-                node c 1:1 x /devices/platform/vusb_hcd.0/usb3/3-1/x
-                node c 1:1 y /devices/nothing
-                node c
-                open x notanumber cat
-                open y 1 cat
-                mount x short
-                holder x
-                up eth0 /devices/nothing
-                open x 1
-                end 1
-
-                """
-            )
-        )
-        #expect(GuestUserList(answer).users == [GuestUser(device: "3-1", text: "/dev/x open by ? (1)")])
-    }
-
-    @Test func aGuestThatNamesThousandsOfUsersIsCut() throws {
-        let lines = (0..<1500).map { "open x \($0) cat" }.joined(separator: "\n")
-        let node = "node c 1:1 x /devices/platform/vusb_hcd.0/usb3/3-1/x"
-        let answer = try #require(parse("x-1\n\(node)\n\(lines)\nend 1\n"))
-        #expect(GuestUserList(answer).users.count == 200)
-    }
 
     // MARK: - Attaching from inside
 
@@ -391,5 +329,67 @@ import VUSBCore
         let result = try await run(shell, GuestScript.vhciPorts, [])
         let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-vhci-ports-1"))
         #expect(answer.values("port") == ["0001", "0008", "0024"])
+    }
+}
+
+@Suite struct GuestAnswerTests {
+    private func parse(_ text: String) -> GuestAnswer? { GuestAnswer(parsing: Array(text.utf8), of: "x-1") }
+
+    @Test(arguments: ["", "x-1\n", "x-1\na b\n", "y-1\na b\nend 1\n", "a b\nend 1\n", "end 1\n"])
+    func whatIsNotBetweenItsFirstAndLastLineIsNoAnswer(text: String) { #expect(parse(text) == nil) }
+
+    @Test func anAnswerOfTooManyLinesOrBytesIsNone() {
+        #expect(parse("x-1\n" + String(repeating: "a b\n", count: 2001) + "end 1\n") == nil)
+        #expect(parse("x-1\na " + String(repeating: "b", count: 256 << 10) + "\nend 1\n") == nil)
+    }
+
+    @Test func valuesAreOneLineWithoutControlCharacters() throws {
+        let answer = try #require(parse("x-1\na \u{1b}]0;x\u{7} \u{fffd}b\r\na\nend 1\n"))
+        #expect(answer.value("a") == "?]0;x? \u{fffd}b?")
+        #expect(answer.values("a").count == 2)
+    }
+
+    @Test func factsThatLackReleaseOrBootAreRefused() throws {
+        for text in [
+            "release 6.1", "boot x", "release ../x\nboot x", "release 6.1\nboot \(String(repeating: "x", count: 65))",
+        ] {
+            let answer = try #require(parse("x-1\n\(text)\nend 1\n"))
+            #expect(throws: USBError.self) { try GuestFacts(answer, guest: "guest web1") }
+        }
+    }
+
+    @Test(arguments: ["vusb_hcd", "vusb_hcd x -", "vusb_hcd 0", "other 0 -", "vusb_hcd 99999999999999999999 -"])
+    func aModulesLineThatIsNoneIsLeftOut(line: String) throws {
+        let answer = try #require(parse("x-1\nrelease 6.1\nboot x\nmodule \(line)\nend 1\n"))
+        #expect(try GuestFacts(answer, guest: "guest web1").modules.isEmpty)
+    }
+
+    @Test func usersThatAreNotWhatTheySayAreLeftOut() throws {
+        let answer = try #require(
+            parse(
+                """
+                x-1
+                node c 1:1 x /devices/platform/vusb_hcd.0/usb3/3-1/x
+                node c 1:1 y /devices/nothing
+                node c
+                open x notanumber cat
+                open y 1 cat
+                mount x short
+                holder x
+                up eth0 /devices/nothing
+                open x 1
+                end 1
+
+                """
+            )
+        )
+        #expect(GuestUserList(answer).users == [GuestUser(device: "3-1", text: "/dev/x open by ? (1)")])
+    }
+
+    @Test func aGuestThatNamesThousandsOfUsersIsCut() throws {
+        let lines = (0..<1500).map { "open x \($0) cat" }.joined(separator: "\n")
+        let node = "node c 1:1 x /devices/platform/vusb_hcd.0/usb3/3-1/x"
+        let answer = try #require(parse("x-1\n\(node)\n\(lines)\nend 1\n"))
+        #expect(GuestUserList(answer).users.count == 200)
     }
 }
