@@ -32,7 +32,10 @@ struct USBIPWaitingTests {
 
     @Test("K6: who has imported may be silent")
     func silent() async throws {
-        let rig = try USBIPRig(ScriptedBackend(always: .complete()), isTCP: true, patience: impatient)
+        // Time enough for a slow machine to import.
+        var patience = impatient
+        patience.request = .seconds(3)
+        let rig = try USBIPRig(ScriptedBackend(always: .complete()), isTCP: true, patience: patience)
         let peer = try await rig.connect()
         // Another one's time is over after this one's would be.
         let late = try USBIPPeer(rig.target)

@@ -66,7 +66,7 @@ final class FakeGuest: GuestKernel {
     private let directory = Mutex("")
     private func known(_ text: String) -> String {
         let name = directory.withLock { $0 }
-        return name.isEmpty ? text : text.replacing(name, with: "DIR", maxReplacements: 1)
+        return name.isEmpty ? text : text.replacing(name, with: "DIR")
     }
 
     private func answer(_ call: Call) throws(USBError) -> Answer {

@@ -263,6 +263,73 @@ import VUSBCore
             #expect(GuestAnswer(parsing: result.output, of: name) != nil)
         }
     }
+
+    // MARK: - Attaching from inside
+
+    @Test(arguments: shells) func waysToAttachAreFound(shell: [String]) async throws {
+        try folder.write("proc/sys/kernel/random/boot_id", FakeGuest.bootID + "\n")
+        try folder.write("proc/modules", "vhci_hcd 65536 0 - Live 0x0000000000000000\n")
+        try folder.write("sys/devices/platform/vhci_hcd.0/status", "")
+        try folder.write("dev/vsock", "")
+        for (port, name) in [("vport1p1", "org.qemu.guest_agent.0"), ("vport1p2", "org.vusb.usbip.0")] {
+            try folder.write("sys/class/virtio-ports/\(port)/name", name + "\n")
+        }
+        try folder.write("sys/class/virtio-ports/vport1p3/name", "")
+        try folder.write(
+            "proc/net/route",
+            """
+            Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+            eth0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+            eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+
+            """
+        )
+        let result = try await run(shell, GuestScript.attachFacts, ["/run/vusb-1/vusb-attach"])
+        let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-attach-facts-1"))
+        let facts = try AttachFacts(answer, guest: "guest web1")
+        #expect(facts.kernel.release == Self.release)
+        #expect(facts.kernel.module("vhci_hcd") != nil && facts.hasVHCI && !facts.hasCopy)
+        let addresses: [AttachAddress] = [
+            .unix(path: "/x"), .tcp(host: "127.0.0.1", port: 1), .tcp(host: "0.0.0.0", port: 2), .vsock(port: 3),
+        ]
+        #expect(
+            facts.streams(to: addresses).map(\.description) == [
+                "vsock:2:3", "tcp:10.0.2.2:1", "tcp:10.0.2.2:2", "serial:/dev/vport1p2",
+            ])
+    }
+
+    @Test(arguments: shells) func aProgramIsPutWhereItCanBeRun(shell: [String]) async throws {
+        try folder.write("tmp/x", "")
+        let made = try await run(shell, GuestScript.makeDirectory, ["vusb-1"])
+        #expect(made.succeeded && made.output == Array("/tmp/vusb-1\n".utf8))
+        try folder.write("tmp/vusb-1/vusb-attach", "#!/bin/sh\nexit 2\n")
+        let path = "/tmp/vusb-1/vusb-attach"
+        #expect(try await run(shell, GuestScript.makeProgram, [path]).succeeded)
+        try folder.write("tmp/vusb-1/vusb-attach", "#!/bin/sh\nexit 126\n")
+        #expect(try await run(shell, GuestScript.makeProgram, [path]).end == .exited(3))
+        // One that is there already may be anybody's.
+        #expect(try await run(shell, GuestScript.makeDirectory, ["vusb-1"]).end == .exited(3))
+        #expect(try await run(shell, GuestScript.removeDirectory, ["/tmp/vusb-1"]).succeeded)
+        #expect(!FileManager.default.fileExists(atPath: folder.path + "/tmp/vusb-1"))
+    }
+
+    @Test(arguments: shells) func portsInUseAreFound(shell: [String]) async throws {
+        let place = "sys/devices/platform/vhci_hcd.0/"
+        try folder.write(
+            place + "status",
+            """
+            hub port sta spd dev      sockfd local_busid
+            hs  0000 004 000 00000000 000000 0-0
+            hs  0001 006 003 00010002 000003 1-1
+            ss  0008 005 000 00000000 000000 0-0
+
+            """
+        )
+        try folder.write(place + "status.1", "hub port sta spd\nss  0024 006 005 00010003 000003 4-1\n")
+        let result = try await run(shell, GuestScript.vhciPorts, [])
+        let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-vhci-ports-1"))
+        #expect(answer.values("port") == ["0001", "0008", "0024"])
+    }
 }
 
 @Suite struct GuestAnswerTests {
@@ -324,74 +391,5 @@ import VUSBCore
         let node = "node c 1:1 x /devices/platform/vusb_hcd.0/usb3/3-1/x"
         let answer = try #require(parse("x-1\n\(node)\n\(lines)\nend 1\n"))
         #expect(GuestUserList(answer).users.count == 200)
-    }
-}
-
-// MARK: - Attaching from inside
-
-extension GuestScriptTests {
-    @Test(arguments: GuestScriptTests.shells) func waysToAttachAreFound(shell: [String]) async throws {
-        try folder.write("proc/sys/kernel/random/boot_id", FakeGuest.bootID + "\n")
-        try folder.write("proc/modules", "vhci_hcd 65536 0 - Live 0x0000000000000000\n")
-        try folder.write("sys/devices/platform/vhci_hcd.0/status", "")
-        try folder.write("dev/vsock", "")
-        for (port, name) in [("vport1p1", "org.qemu.guest_agent.0"), ("vport1p2", "org.vusb.usbip.0")] {
-            try folder.write("sys/class/virtio-ports/\(port)/name", name + "\n")
-        }
-        try folder.write("sys/class/virtio-ports/vport1p3/name", "")
-        try folder.write(
-            "proc/net/route",
-            """
-            Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-            eth0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0
-            eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
-
-            """
-        )
-        let result = try await run(shell, GuestScript.attachFacts, ["/run/vusb-1/vusb-attach"])
-        let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-attach-facts-1"))
-        let facts = try AttachFacts(answer, guest: "guest web1")
-        #expect(facts.kernel.release == Self.release)
-        #expect(facts.kernel.module("vhci_hcd") != nil && facts.hasVHCI && !facts.hasCopy)
-        let addresses: [AttachAddress] = [
-            .unix(path: "/x"), .tcp(host: "127.0.0.1", port: 1), .tcp(host: "0.0.0.0", port: 2), .vsock(port: 3),
-        ]
-        #expect(
-            facts.streams(to: addresses).map(\.description) == [
-                "vsock:2:3", "tcp:10.0.2.2:1", "tcp:10.0.2.2:2", "serial:/dev/vport1p2",
-            ])
-    }
-
-    @Test(arguments: GuestScriptTests.shells) func aProgramIsPutWhereItCanBeRun(shell: [String]) async throws {
-        try folder.write("tmp/x", "")
-        let made = try await run(shell, GuestScript.makeDirectory, ["vusb-1"])
-        #expect(made.succeeded && made.output == Array("/tmp/vusb-1\n".utf8))
-        try folder.write("tmp/vusb-1/vusb-attach", "#!/bin/sh\nexit 2\n")
-        let path = "/tmp/vusb-1/vusb-attach"
-        #expect(try await run(shell, GuestScript.makeProgram, [path]).succeeded)
-        try folder.write("tmp/vusb-1/vusb-attach", "#!/bin/sh\nexit 126\n")
-        #expect(try await run(shell, GuestScript.makeProgram, [path]).end == .exited(3))
-        // One that is there already may be anybody's.
-        #expect(try await run(shell, GuestScript.makeDirectory, ["vusb-1"]).end == .exited(3))
-        #expect(try await run(shell, GuestScript.removeDirectory, ["/tmp/vusb-1"]).succeeded)
-        #expect(!FileManager.default.fileExists(atPath: folder.path + "/tmp/vusb-1"))
-    }
-
-    @Test(arguments: GuestScriptTests.shells) func portsInUseAreFound(shell: [String]) async throws {
-        let place = "sys/devices/platform/vhci_hcd.0/"
-        try folder.write(
-            place + "status",
-            """
-            hub port sta spd dev      sockfd local_busid
-            hs  0000 004 000 00000000 000000 0-0
-            hs  0001 006 003 00010002 000003 1-1
-            ss  0008 005 000 00000000 000000 0-0
-
-            """
-        )
-        try folder.write(place + "status.1", "hub port sta spd\nss  0024 006 005 00010003 000003 4-1\n")
-        let result = try await run(shell, GuestScript.vhciPorts, [])
-        let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-vhci-ports-1"))
-        #expect(answer.values("port") == ["0001", "0008", "0024"])
     }
 }

@@ -41,7 +41,8 @@ extension ModuleLoader {
         do throws(USBError) {
             return try await takeOut(&left, spares: true, step: step)
         } catch {
-            guard left != loaded, error.code != .cancelled else { throw error }
+            let isLess = left.modules != loaded.modules || left.helperDirectory != loaded.helperDirectory
+            guard isLess, error.code != .cancelled else { throw error }
             return .left(left, because: error)
         }
     }
