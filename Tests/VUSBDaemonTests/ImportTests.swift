@@ -133,6 +133,21 @@ import VUSBTestSupport
         await bench.close()
     }
 
+    /// I5: also where the first try's end is known before the refusal is told.
+    @Test func aRefusalThatComesLateLeavesNothing() async throws {
+        let bench = try await Bench()
+        let operation = try await bench.plane.addImport(Self.request)
+        bench.importer.fail(Self.id, with: USBError(.invalid, "byte 4 is wrong"))
+        #expect(try await bench.finish(operation).state == .failed)
+        bench.importer.devices.refuse(Self.id, reason: "byte 4 is wrong")
+        // The stream is in order: with this import's device the refusal has been heard of.
+        let other = try await bench.plane.addImport(ImportRequest(server: "10.0.0.2", busid: "1-2"))
+        try bench.importer.connect(DeviceID("ip-10.0.0.2-1-2"), "0525:a4a1")
+        #expect(try await bench.finish(other).state == .succeeded)
+        #expect(await bench.plane.devices().map(\.id) == ["ip-10.0.0.2-1-2"])
+        await bench.close()
+    }
+
     @Test func theSameDeviceIsNotImportedTwice() async throws {
         let bench = try await Self.imported()
         let twice = await problem { _ = try await bench.plane.addImport(Self.request) }

@@ -239,21 +239,22 @@ extension ControlPlane {
     // MARK: - News
 
     /// What the importer tells of a device, before that is carried out.
-    func noteImport(_ event: DeviceEvent) {
+    /// - Returns: false where the device has come too late: it isn't imported any more.
+    func noteImport(_ event: DeviceEvent) -> Bool {
         switch event {
         case .arrived(let record):
-            guard let entry = noteImport(record.id, isThere: true) else { return }
+            guard let entry = noteImport(record.id, isThere: true) else { return false }
             emit(.importConnected, device: record.id, detail: "\(entry.specification)")
-        case .refused(let id, _): noteImport(id, isThere: true)
+        case .refused(let id, _): return noteImport(id, isThere: true) != nil
         case .left(let id):
-            guard let entry = noteImport(id, isThere: false), entry.phase == .kept else { return }
+            guard let entry = noteImport(id, isThere: false), entry.phase == .kept else { return true }
             var reason = "the connection is lost"
             if case .waiting(let text, _)? = importStates[id]?.state { reason = text }
             emit(.importLost, device: id, detail: "\(entry.specification): \(reason)")
         }
+        return true
     }
 
-    @discardableResult
     private func noteImport(_ id: DeviceID, isThere: Bool) -> ImportTable.Entry? {
         importTable[id]?.since = wallClock()
         if isThere { importTable[id]?.hasCome = true }

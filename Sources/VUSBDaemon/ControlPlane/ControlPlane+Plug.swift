@@ -25,7 +25,7 @@ extension ControlPlane {
     }
 
     func handle(_ event: DeviceEvent, from source: String) {
-        if source == importer?.name { noteImport(event) }
+        if source == importer?.name { guard noteImport(event) else { return } }
         switch event {
         case .arrived(let record): arrived(record)
         case .left(let id): left(id)

@@ -162,6 +162,8 @@ final class USBIPImport: Sendable {
     private func leave(_ reason: USBError) {
         state.withLock { state in
             state.presence = nil
+            // Who hears that it has left may ask why.
+            state.shown = .waiting(reason: reason.message, next: .now)
             state.holder = .nobody
         }
         around.logger.info("\(id) has left: \(reason)")
