@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import NIOCore
+internal import NIOPosix
 internal import NIOSSL
 internal import NIOTLS
 internal import Synchronization
@@ -297,9 +298,10 @@ extension USBIPConnection {
         session.outgoing.fill { USBIPDeviceRecord(export.place, export.device).appendImport(to: &$0) }
         export.imported(peer: session.peer)
         flush(session)
-        watch = loop.scheduleRepeatedTask(
+        // Not by the loop's own timers: with one of those it reads the clock several times a round, and sets its timer.
+        watch = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
             initialDelay: TimeAmount(patience.look), delay: TimeAmount(patience.look)
-        ) { [weak self] _ in self?.look() }
+        ) { [weak self, loop] _ in loop.execute { [weak self] in self?.look() } }
     }
 
     /// K4 of USBIP.md.
@@ -353,7 +355,8 @@ extension USBIPConnection {
         let session = served.withLock { $0 }
         guard let session else { return USBIPStatus(state: .imported) }
         let (inFlight, last) = session.state.withLock { ($0.slots.inUse, $0.lastTransfer) }
-        return USBIPStatus(state: .imported, peer: session.peer, inFlight: inFlight, idle: last.map { .now - $0 })
+        return USBIPStatus(
+            state: .imported, peer: session.peer, inFlight: inFlight, idle: last.map { CoarseInstant.now - $0 })
     }
 
     /// Ends the session.

@@ -18,7 +18,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         var ready: [Int] = []
         var watch = Watch.asleep
         /// Answered last, for those who want to know how long nothing has happened.
-        var lastTransfer: ContinuousClock.Instant?
+        var lastTransfer: CoarseInstant?
     }
 
     /// Who is going to look at what has ended.
@@ -105,7 +105,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
             if andSleep, draining.isEmpty, state.watch == .awake { state.watch = .asleep }
         }
         guard !draining.isEmpty else { return false }
-        let now = ContinuousClock.now
+        let now = CoarseInstant.now
         state.withLock { $0.lastTransfer = now }
         for slot in draining {
             let finished = state.withLock { $0.slots.release(slot) }
