@@ -82,7 +82,8 @@ class Client:
 
 
 def start_echo(stack, programs, port):
-    echo = stack.enter_context(subprocess.Popen([f"{programs}/usbip-echo", str(port)]))
+    # A session of its own, as vusbd has: the kernel may share the processors out by sessions.
+    echo = stack.enter_context(subprocess.Popen([f"{programs}/usbip-echo", str(port)], start_new_session=True))
     stack.callback(echo.terminate)
 
     def answers():
