@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -243,6 +244,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=11, help="on loopback")
     parser.add_argument("part", nargs="*", default=["loopback", "machine"], help="of loopback, machine; default both")
     options = parser.parse_args()
+    # So that servers are ended and mounts go away then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found, bars = {}, []
     try:
         if "loopback" in options.part:
