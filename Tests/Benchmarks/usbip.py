@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -82,7 +83,8 @@ class Client:
 
 
 def start_echo(stack, programs, port):
-    echo = stack.enter_context(subprocess.Popen([f"{programs}/usbip-echo", str(port)]))
+    # A session of its own, as vusbd has: the kernel may share the processors out by sessions.
+    echo = stack.enter_context(subprocess.Popen([f"{programs}/usbip-echo", str(port)], start_new_session=True))
     stack.callback(echo.terminate)
 
     def answers():
@@ -242,6 +244,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=11, help="on loopback")
     parser.add_argument("part", nargs="*", default=["loopback", "machine"], help="of loopback, machine; default both")
     options = parser.parse_args()
+    # So that servers are ended and mounts go away then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found, bars = {}, []
     try:
         if "loopback" in options.part:
