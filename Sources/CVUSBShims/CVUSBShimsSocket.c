@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
@@ -55,4 +56,11 @@ int CVUSBShims_unix_peer(int fd, unsigned *uid, unsigned *gid, int *pid)
 	*gid = peer.gid;
 	*pid = peer.pid;
 	return 0;
+}
+
+int CVUSBShims_is_socket(const char *path)
+{
+	struct stat file;
+
+	return lstat(path, &file) == 0 && S_ISSOCK(file.st_mode);
 }

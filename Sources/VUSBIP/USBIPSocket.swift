@@ -126,8 +126,7 @@ enum USBIPSocket {
 
     /// One that is there is what a vusbd that was killed has left. What isn't a socket stays, and bind says so.
     static func removeSocket(_ path: String) {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return }
+        guard unsafe CVUSBShims_is_socket(path) == 1 else { return }
         // Gone already is what is wanted.
         _ = unsafe unlink(path)
     }

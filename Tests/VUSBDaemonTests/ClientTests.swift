@@ -152,7 +152,7 @@ import VUSBVMM
         machine.letGo()
         #expect(try await bench.finish(operation).state == .succeeded)
         _ = await bench.event("operation", after: before) {
-            $0.detail?.hasPrefix("detach") == true && $0.detail?.hasSuffix("succeeded") == true
+            $0.detail?.hasPrefix("reset") == true && $0.detail?.hasSuffix("succeeded") == true
         }
         #expect(export.journal == ["readmit", "resume"])
         await bench.close()

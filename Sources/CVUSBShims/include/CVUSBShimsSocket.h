@@ -11,3 +11,7 @@ int CVUSBShims_vsock_peer(int fd, unsigned *cid);
 
 /* Who was at the other end of a Unix socket when it was connected. */
 int CVUSBShims_unix_peer(int fd, unsigned *uid, unsigned *gid, int *pid);
+
+/* Whether the path, no link, is a socket: 1 or 0. In C because `struct stat` belongs to whichever Clang module Swift saw
+ * first. */
+int CVUSBShims_is_socket(const char *path);

@@ -16,7 +16,9 @@ struct USBIPConnector {
         _ server: USBIPServer, _ make: (any EventLoop) -> Handler
     ) async throws(USBError) -> Handler {
         let attempt = Attempt()
-        let bootstrap = bootstrap(server).channelInitializer { channel in
+        let loop = group.next()
+        let handler = make(loop)
+        let bootstrap = bootstrap(server, loop).channelInitializer { channel in
             attempt.add(channel)
             return channel.eventLoop.makeSucceededVoidFuture()
         }
@@ -28,13 +30,11 @@ struct USBIPConnector {
                 case .vsock(let cid, let port):
                     bootstrap.connect(to: VsockAddress(cid: .init(rawValue: cid), port: .init(rawValue: port)))
                 }
-            let channel = try await withTaskCancellationHandler {
-                try await connected.get()
+            try await withTaskCancellationHandler {
+                try await connected.flatMap { $0.pipeline.addHandler(handler) }.get()
             } onCancel: {
                 attempt.cancel()
             }
-            let handler = make(channel.eventLoop)
-            try await channel.pipeline.addHandler(handler).get()
             return handler
         } catch {
             throw Self.failure(server, error)
@@ -64,8 +64,8 @@ struct USBIPConnector {
         }
     }
 
-    private func bootstrap(_ server: USBIPServer) -> ClientBootstrap {
-        let bootstrap = ClientBootstrap(group: group)
+    private func bootstrap(_ server: USBIPServer, _ loop: any EventLoop) -> ClientBootstrap {
+        let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(limit))
             .channelOption(
                 .writeBufferWaterMark, value: .init(low: USBIPLimits.outboxLow, high: USBIPLimits.outboxHigh)

@@ -22,7 +22,7 @@ final class USBIPRig: Sendable {
     /// - Parameter isTCP: else a Unix socket.
     init(
         _ backend: ScriptedBackend = ScriptedBackend(), alternate: UInt8 = 0, isTCP: Bool = false,
-        patience: USBIPPatience = USBIPPatience(), guests: USBIPListenerDefinition.Guests = .one("web1")
+        patience: USBIPPatience = .endless, guests: USBIPListenerDefinition.Guests = .one("web1")
     ) throws {
         self.backend = backend
         device = VirtualDevice(
@@ -99,4 +99,15 @@ func usbipEventually(_ condition: () -> Bool) -> Bool {
         Threads.yield()
     }
     return true
+}
+
+extension USBIPPatience {
+    /// For tests in which no time may run out, on machines as slow as may be.
+    fileprivate static let endless = {
+        var patience = USBIPPatience()
+        patience.request = .seconds(600)
+        patience.reading = .seconds(600)
+        patience.ending = .seconds(600)
+        return patience
+    }()
 }
