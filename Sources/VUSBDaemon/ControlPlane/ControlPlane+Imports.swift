@@ -257,7 +257,12 @@ extension ControlPlane {
 
     private func noteImport(_ id: DeviceID, isThere: Bool) -> ImportTable.Entry? {
         importTable[id]?.since = wallClock()
-        if isThere { importTable[id]?.hasCome = true }
+        if isThere {
+            importTable[id]?.hasCome = true
+            // Not only where it's taken up now: it may have to wait until who had it last has let go of it. They go on when
+            // this event has been carried out.
+            for waiter in arrivalWaiters.removeValue(forKey: id) ?? [] { waiter.resume() }
+        }
         return importTable[id]
     }
 
