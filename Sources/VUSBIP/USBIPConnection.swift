@@ -84,7 +84,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
 
     func channelInactive(context: ChannelHandlerContext) {
         switch phase {
-        case .securing: refuse("no TLS: \(lastError.map { "\($0)" } ?? "it has closed the connection")")
+        case .securing: refuse("no TLS: \(lastError.map(USBIPTLS.reason) ?? "it has closed the connection")")
         case .request, .answered: refuse(nil)
         case .serving: end(USBIPEnd(lastError))
         case .ended: break

@@ -32,7 +32,16 @@ enum USBIPSocket {
         // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
         USBError(
             .io, "USB/IP can't listen at \(what): \(unsafe String(cString: strerror(code)))",
-            remedy: "see whether another has it, and whether vusbd may")
+            remedy: remedy(code))
+    }
+
+    private static func remedy(_ code: Int32) -> String {
+        switch code {
+        case EADDRINUSE: "see who has it, such as another guest, and choose another one"
+        case EADDRNOTAVAIL: "give an address that this host has"
+        case ENOENT, ENOTDIR: "make the directory first"
+        default: "see whether vusbd may"
+        }
     }
 
     private static func closing(_ descriptor: Int32, _ error: USBError) -> USBError {

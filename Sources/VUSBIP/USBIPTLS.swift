@@ -21,7 +21,21 @@ package struct USBIPTLS: Sendable {
             certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(privateKey),
             trustRoots: .certificates(roots))
         configuration.minimumTLSVersion = .tlsv12
-        context = try Self.read(certificates) { _ in try NIOSSLContext(configuration: configuration) }
+        do {
+            context = try NIOSSLContext(configuration: configuration)
+        } catch {
+            throw USBError(
+                .invalid, "\(key) can't be used with \(certificates): \(error)",
+                remedy: "it must be the key of the first certificate there")
+        }
+    }
+
+    /// What went wrong in a handshake: of what BoringSSL says the words alone, without its files and lines.
+    static func reason(_ error: any Error) -> String {
+        let text = "\(error)"
+        guard let mark = text.firstRange(of: "OPENSSL_internal:") else { return text }
+        let words = text[mark.upperBound...].prefix { $0.isUppercase || $0.isNumber || $0 == "_" }
+        return words.lowercased().split(separator: "_").joined(separator: " ")
     }
 
     private static func read<Value>(_ path: String, _ body: (String) throws -> Value) throws(USBError) -> Value {

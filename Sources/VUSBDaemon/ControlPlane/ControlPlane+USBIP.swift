@@ -45,6 +45,12 @@ extension ControlPlane {
                 throw Problem(error, while: "load of guest \(name)")
             }
         }
+        guard !definition.listen.isEmpty || !sharedListeners.isEmpty else {
+            throw Problem(
+                .conflict,
+                "guest \(name) is known by its clients, and there is no listener at which they could connect",
+                remedy: "give it an address of its own (--listen), or vusb.yaml listeners (usbip:)")
+        }
         for text in definition.specification.listen ?? [] { operationLog.step(operation, "clients connect to \(text)") }
         if definition.listen.isEmpty { operationLog.step(operation, "its clients are known at the shared listeners") }
     }

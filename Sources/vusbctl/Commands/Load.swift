@@ -8,7 +8,9 @@ struct Load: AsyncParsableCommand {
         abstract: "Brings USB up in a guest, with the devices that it's to have.",
         discussion: """
             In mode files its files appear. In mode module the USB module is copied into the guest and loaded there, and \
-            the guest's own drivers bind to its devices; nothing is forced, and what fails is undone.
+            the guest's own drivers bind to its devices. In mode redirect the guest's machine gets them at a controller of its own. \
+            In mode usbip they are imported by its client, which vusbd does itself where it has an agent in the guest. \
+            Nothing is forced, and what fails is undone.
             """)
 
     @OptionGroup var common: CommonOptions
