@@ -145,6 +145,31 @@ import VUSBTestSupport
         await bench.close()
     }
 
+    @Test func oneThatIsKnownByItsClientsNeedsAListener() async throws {
+        let bench = try await Self.bench(GuestSpec(name: "pc1", clients: ["cid:3"]))
+        let info = try await bench.loadFails("pc1")
+        #expect(info.error?.detail.contains("there is no listener") == true)
+        try await bench.plane.listen(at: [USBIPListenerSpec(address: .vsock(port: 3240))])
+        try await bench.load("pc1")
+        await bench.close()
+    }
+
+    @Test func addressesAndClientsAreOneConfiguredGuestsOnly() {
+        let text = """
+            guests:
+              a: {listen: ["tcp:3240", "tcp:127.0.0.1:3240"], clients: ["cid:3"]}
+              b: {listen: ["tcp:127.0.0.1:3240"]}
+              c: {listen: ["tcp:3241"], clients: ["cid:4", "cid:3"]}
+            """
+        #expect {
+            _ = try ConfigurationFile.parse(text, path: "vusb.yaml")
+        } throws: { error in
+            let faults = (error as? ConfigurationError)?.faults ?? []
+            return faults.map { "\($0.line ?? 0) \($0.key ?? "")" } == ["3 guests.b.listen", "4 guests.c.clients"]
+                && faults.allSatisfy { $0.message.hasSuffix("is guest a's already") && $0.remedy != nil }
+        }
+    }
+
     @Test func listenersAreReadFromTheConfiguration() throws {
         let configuration = try ConfigurationFile.parse(
             """

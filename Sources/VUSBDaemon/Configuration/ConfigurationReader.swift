@@ -149,7 +149,7 @@ struct ConfigurationReader {
     private mutating func readGuests(_ node: Node) -> [ConfiguredGuest] {
         let mapping = YAMLMapping(node, path: "guests")
         faults += mapping.faults
-        return mapping.names.compactMap { name, line in
+        let guests = mapping.names.compactMap { name, line -> ConfiguredGuest? in
             if let problem = Self.problem({ () throws(Problem) in try GuestName.check(name) }) {
                 faults.append(fault(problem, line, "guests." + quoted(name)))
                 return nil
@@ -157,6 +157,10 @@ struct ConfigurationReader {
             let value = mapping.node(name)?.value ?? Node([(Node, Node)]())
             return guest(name, YAMLMapping(value, path: "guests." + name))
         }
+        faults += GuestConflicts.faults(in: guests.map(\.specification)) { name in
+            mapping.names.first { $0.name == name }?.line
+        }
+        return guests
     }
 
     private mutating func guest(_ name: String, _ found: YAMLMapping) -> ConfiguredGuest {
