@@ -5,6 +5,7 @@
 Prints `N passed, N failed` at the end. With real kernels it's Tests/VM's cases usbip-load and usbip-vsock.
 """
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -21,6 +22,45 @@ ss  0008 004 000 00000000 000000 0-0
 """
 LIMIT = 120
 
+# vusb-attach's pump alone, between two descriptors: the kernel's side and the port. It says when it waits in poll(), and ends
+# where it never does. As a virtio port does, one that has hung up takes nothing more.
+PUMP = r'''
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+static int counted_poll(struct pollfd *entries, nfds_t count, int limit)
+{
+    static int calls;
+    int ready = poll(entries, count, 0);
+    if (ready == 0 && limit) {
+        calls = 0;
+        if (write(1, "waits\n", 6) != 6)
+            _exit(4);
+        ready = poll(entries, count, limit);
+    }
+    if (++calls > 1000)
+        _exit(3);
+    if (count == 2 && entries[1].revents & POLLHUP)
+        entries[1].revents &= ~POLLOUT;
+    return ready;
+}
+#define poll counted_poll
+#define main attach_main
+#include SOURCE
+#undef main
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    int kernel = atoi(argv[1]), port = atoi(argv[2]);
+    fcntl(kernel, F_SETFL, O_NONBLOCK);
+    fcntl(port, F_SETFL, O_NONBLOCK);
+    signal(SIGPIPE, SIG_IGN);
+    pump(kernel, &(struct server){.fd = port, .is_serial = 1, .name = "port"});
+    return 0;
+}
+'''
+
 
 def reply(code, status=0, version=0x0111):
     return struct.pack(">HHI", version, code, status)
@@ -36,6 +76,10 @@ def record(busid=b"1-1", bus=1, address=2, speed=3, interfaces=1):
 
 def listing(count, *records):
     return reply(5) + struct.pack(">I", count) + b"".join(records)
+
+
+class Doled(list):
+    """Pieces that come a second apart, as long as somebody listens."""
 
 
 # What the server says, how vusb-attach ends, what it says or writes to vhci-hcd.
@@ -62,7 +106,11 @@ LISTS = {
     "two devices, one with letters for a terminal": (
         listing(2, record(), b"abcd", record(b"1-2\x1b[2J", interfaces=0)), 0, "1-2?[2J\t0525:a4a5\thigh\t/p"),
     "none": (listing(0), 0, ""),
-    "fewer than announced": (listing(0xFFFFFFFF, record(), b"abcd"), 1, "is cut short"),
+    "fewer than announced": (listing(1024, record(), b"abcd"), 1, "is cut short"),
+    "more than a server has": (listing(1025, record(), b"abcd"), 1, "more devices than a server has"),
+    "as many as can be announced": (listing(0xFFFFFFFF, record(), b"abcd"), 1, "more devices than a server has"),
+    "all come, but longer than a list may take": (
+        Doled([listing(10, record(), b"abcd")] + [record() + b"abcd"] * 9), 1, "is cut short"),
     "texts without an end": (listing(1, b"\xff" * 311 + b"\0"), 0, "?" * 31 + "\tffff:ffff\t?"),
     "interfaces that don't come": (listing(1, record(interfaces=255)), 1, "is cut short"),
 }
@@ -74,13 +122,21 @@ class Bench:
     def __init__(self, directory):
         self.directory = directory
         self.program = os.path.join(directory, "vusb-attach")
+        self.pump = os.path.join(directory, "pump")
         self.passed = self.failed = 0
         os.mkdir(os.path.join(directory, "vhci"))
         with open(os.path.join(directory, "vhci/status"), "w") as file:
             file.write(STATUS)
+        self.build(self.program, f'-DVHCI="{directory}/vhci/"', SOURCE)
+        with open(self.pump + ".c", "w") as file:
+            file.write(PUMP)
+        self.build(self.pump, "-D_GNU_SOURCE", f'-DSOURCE="{SOURCE}"', self.pump + ".c")
+
+    @staticmethod
+    def build(program, *arguments):
         subprocess.run(
-            ["cc", "-std=gnu11", "-g", "-fsanitize=address,undefined", "-Wall", "-Wextra", "-Werror",
-             f'-DVHCI="{directory}/vhci/"', "-o", self.program, SOURCE], check=True)
+            ["cc", "-std=gnu11", "-g", "-fsanitize=address,undefined", "-Wall", "-Wextra", "-Werror", "-o", program,
+             *arguments], check=True)
 
     def check(self, name, is_right, shown):
         self.passed += is_right
@@ -97,20 +153,34 @@ class Bench:
         with open(attach) as file:
             return result.returncode, (result.stdout + result.stderr).decode() + file.read()
 
+    def beside(self, name, answer, *arguments):
+        """As run, with a thread that answers; one that doesn't end is a failure, and is left behind."""
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        result = self.run(*arguments)
+        thread.join(LIMIT)
+        if thread.is_alive():
+            self.check(name, False, f"vusb-attach ended with {result}, but what answers it waits yet")
+        return result
+
     def serve(self, name, said, status, text, *arguments):
         server = socket.create_server(("127.0.0.1", 0))
+        server.settimeout(LIMIT / 2)
 
         def answer():
             peer, _ = server.accept()
             with peer:
+                peer.settimeout(LIMIT / 2)
                 peer.recv(100)
-                peer.sendall(said)
+                if not isinstance(said, Doled):
+                    return peer.sendall(said)
+                for piece in said:
+                    peer.sendall(piece)
+                    if select.select([peer], [], [], 1)[0]:
+                        return None
 
-        thread = threading.Thread(target=answer)
-        thread.start()
         stream = f"tcp:127.0.0.1:{server.getsockname()[1]}"
-        result = self.run(*[stream if argument == "STREAM" else argument for argument in arguments])
-        thread.join()
+        result = self.beside(name, answer, *[stream if argument == "STREAM" else argument for argument in arguments])
         server.close()
         self.check(name, result[0] == status and text in result[1], result)
 
@@ -124,6 +194,8 @@ class Bench:
         def read(count):
             data = b""
             while len(data) < count:
+                if not select.select([host], [], [], LIMIT / 2)[0]:
+                    raise TimeoutError(f"{len(data)} of {count} bytes have come")
                 data += os.read(host, count - len(data))
             heard.append(data)
 
@@ -134,12 +206,37 @@ class Bench:
             os.write(host, reply(3) + record())
             read(48)
 
-        thread = threading.Thread(target=answer)
-        thread.start()
-        result = self.run("serial:" + os.ttyname(port), "1-1")
-        thread.join()
+        result = self.beside("a serial port", answer, "serial:" + os.ttyname(port), "1-1")
         self.check("a serial port with remains", result == (0, "port 1\n1 4 65538 3\n"), result)
         self.check("the end is told", heard == [request, request, bytes(48)], heard)
+
+    def hang_up(self, name, frame):
+        """A port that has hung up while the kernel's side takes nothing: it's waited for, and what came before isn't lost."""
+        kernel, inner = socket.socketpair()
+        host, port = socket.socketpair()
+        with kernel, host:
+            # Less than what comes from the port.
+            inner.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            kernel.sendall(frame)
+            said = bytes(range(256)) * 400
+            host.sendall(said)
+            host.close()
+            descriptors = (inner.fileno(), port.fileno())
+            with subprocess.Popen(
+                [self.pump, *map(str, descriptors)], stdout=subprocess.PIPE, pass_fds=descriptors,
+                env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0")) as pump:
+                inner.close()
+                port.close()
+                watch = threading.Timer(LIMIT, pump.kill)
+                watch.start()
+                waits = pump.stdout.readline()
+                got = b""
+                while piece := kernel.recv(65536):
+                    got += piece
+                pump.stdout.read()
+                status = pump.wait()
+                watch.cancel()
+        self.check(name, (waits, status, got == said) == (b"waits\n", 0, True), (waits, status, len(got)))
 
 
 def main():
@@ -156,6 +253,8 @@ def main():
             result = bench.run(*arguments)
             bench.check(f"usage: {arguments}", result[0] == 2 and "usage:" in result[1], result)
         bench.serial()
+        bench.hang_up("a hang-up while the kernel takes nothing", b"")
+        bench.hang_up("a hang-up while a frame waits as well", struct.pack(">I", 2) + bytes(44))
         print(f"{bench.passed} passed, {bench.failed} failed")
         return bench.failed != 0
 

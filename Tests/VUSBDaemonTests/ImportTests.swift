@@ -3,10 +3,10 @@
 import Testing
 import VUSBControl
 import VUSBCore
-import VUSBIP
 import VUSBTestSupport
 
 @testable import VUSBDaemon
+@testable import VUSBIP
 
 /// Devices of other servers: what the control plane does with imports. The rows are those of States.md.
 @Suite(.timeLimit(.minutes(1))) struct ImportTests {
@@ -366,6 +366,30 @@ import VUSBTestSupport
     func serversOfTheInterfaceAreThoseOfTheImporter(text: String) {
         #expect(Rules.isServer(text))
         #expect(USBIPServer(text) != nil)
+    }
+
+    /// Neither target imports the other: what both have is the same.
+    @Test func theInterfaceLetsAsManyImportsInAsTheImporterTakes() {
+        #expect(Rules.mostImports == USBIPSource.maximumImports)
+    }
+
+    @Test(arguments: [
+        ("", false, false), ("1", true, true), ("1-2.3", true, true), ("a_b", true, true), ("Z9", true, true),
+        ("a:b", true, false), (":", true, false), ("a", true, true), ("-a", true, false), (".", true, false),
+        ("_1", true, false), ("1/2", false, false), ("1 2", false, false), ("1\n", false, false),
+        ("1\0", false, false), ("\u{e9}", false, false), ("\u{661}", false, false), ("@", false, false),
+        ("[", false, false), ("`", false, false), ("{", false, false),
+        (String(repeating: "1", count: 31), true, true), (String(repeating: "1", count: 32), false, true),
+        (String(repeating: "1", count: 60), false, true), (String(repeating: "1", count: 61), false, false),
+        (String(repeating: "\u{e9}", count: 16), false, false),
+    ])
+    func busIDsAndNamesOfTheInterfaceAreThoseOfTheImporter(text: String, isBusID: Bool, isName: Bool) throws {
+        let server = try #require(USBIPServer("host"))
+        #expect(Rules.isBusID(text) == isBusID)
+        #expect((USBIPRemote(server: server, busID: text) != nil) == isBusID)
+        let remote = try #require(USBIPRemote(server: server, busID: "1-1"))
+        #expect(Rules.isImportName(text) == isName)
+        #expect((try? remote.id(name: text)) == (isName ? DeviceID("ip-\(text)") : nil))
     }
 
     @Test(arguments: ["", "unix:80", "unix:x", "vsock:", "a:0", "a:", "[::1", "a b", "-a"])

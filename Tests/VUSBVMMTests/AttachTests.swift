@@ -107,6 +107,12 @@ import VUSBCore
                 [AttachTests.unix, AttachTests.tcp],
                 ["port /etc/passwd org.vusb.usbip.0", "port /dev/x", "route x y", "route 1", "vsock yes"], []
             ),
+            (
+                // More gateways than are asked, 10.0.0.1 and so on, the first of them twice.
+                [.tcp(host: "0.0.0.0", port: 99)],
+                ["route 00000000 0100000A"] + (1...9).map { "route 00000000 0\($0)00000A" },
+                (1...8).map { "tcp:10.0.0.\($0):99" }
+            ),
         ] as [([AttachAddress], [String], [String])])
     func aStreamIsWhereTheGuestGetsToVusbd(addresses: [AttachAddress], lines: [String], expected: [String]) throws {
         guard case .result(let result) = Self.facts(lines).1,
@@ -115,6 +121,23 @@ import VUSBCore
         let facts = try AttachFacts(answer, guest: "guest web1")
         #expect(facts.streams(to: addresses).map(\.description) == expected)
     }
+
+    /// The command with it is shown to people, to be typed into a shell of root's.
+    @Test(
+        "a path that means something to a shell is none",
+        arguments: ["$(x)", "`x`", "'x", "\"x", "a;x", "a|x", "a&x", "a>x", "\\x", "a*", "~", "a{b,c}", "!x", "\u{e9}"])
+    func pathOfAShell(name: String) throws {
+        #expect(AttachFacts.path("/dev/\(name)") == nil)
+        guard case .result(let result) = Self.facts([Self.port, "port /dev/\(name) org.vusb.usbip.1"]).1 else {
+            return #expect(Bool(false))
+        }
+        let answer = try #require(GuestAnswer(parsing: result.output, of: "vusb-attach-facts-1"))
+        let facts = try AttachFacts(answer, guest: "guest web1")
+        #expect(facts.streams(to: [Self.unix]) == [.serial(path: "/dev/vport1p2")])
+    }
+
+    @Test(arguments: ["/dev/virtio-ports/org.vusb.usbip.0", "/opt/a_b+c/usbip"])
+    func aPlainPathIsTaken(path: String) { #expect(AttachFacts.path(path) == path) }
 
     @Test func theRecipeIsWhatAPersonTypes() {
         let addresses = [Self.tcp, .tcp(host: "10.0.0.1", port: 99), Self.vsock, Self.unix]
@@ -291,13 +314,15 @@ import VUSBCore
 
     // MARK: - Attach
 
-    private func attach(_ calls: [Call], _ way: AttachWay) async -> Result<AttachStream, USBError> {
+    private func attach(
+        _ calls: [Call], _ way: AttachWay, limit: Duration = .seconds(60)
+    ) async -> Result<AttachStream, USBError> {
         let guest = FakeGuest(calls)
         defer { #expect(guest.isDone) }
         do throws(USBError) {
             return .success(
                 try await ModuleLoader(kernel: guest, store: ModuleStore(directories: [])) { _ in }
-                    .attach("1-1", by: way))
+                    .attach("1-1", by: way, limit: limit))
         } catch {
             return .failure(error)
         }
@@ -315,6 +340,15 @@ import VUSBCore
         guard case .failure(let error) = result else { return #expect(Bool(false)) }
         #expect(error.code == .busy)
         #expect(error.message == "all are taken")
+    }
+
+    @Test("A9: all ports have one limit")
+    func portsWithoutTime() async throws {
+        let way = AttachWay(program: .helper("/v"), streams: [.serial(path: "/dev/a"), .serial(path: "/dev/b")])
+        let result = await attach(
+            [(.program(["/v", "-d", "serial:/dev/a", "1-1"]), .exit(4, errors: "busy\n"))], way, limit: .zero)
+        guard case .failure(let error) = result else { return #expect(Bool(false)) }
+        #expect(error.code == .busy)
     }
 
     @Test("C7: a refusal isn't tried at another port")

@@ -48,6 +48,10 @@ enum {
     REOPEN_LIMIT = 10000,
     FAREWELL_LIMIT = 5000,
 };
+
+// So many devices a server's list has at most.
+enum { LIST_LIMIT = 1024 };
+
 // As many times a serial port is tried that has something else to say, left by somebody before.
 enum { SERIAL_TRIES = 6 };
 
@@ -443,11 +447,10 @@ static const char *speed_name(uint32_t speed)
     return speed < sizeof names / sizeof *names ? names[speed] : "?";
 }
 
-static int list_one(const struct server *server)
+static int list_one(const struct server *server, int64_t deadline)
 {
     unsigned char record[RECORD_BYTES], interfaces[255 * 4];
     char vendor[5], product[5];
-    int64_t deadline = now() + REPLY_LIMIT;
 
     if (take(server->fd, record, sizeof record, deadline) < 0
         || take(server->fd, interfaces, record[RECORD_BYTES - 1] * 4u, deadline) < 0)
@@ -462,6 +465,7 @@ static int list(const struct server *server)
 {
     unsigned char request[8] = {0}, count[4];
     uint32_t status = 0;
+    int64_t deadline;
     int result;
 
     put_half(request, VERSION);
@@ -469,13 +473,18 @@ static int list(const struct server *server)
     result = ask_patiently(server, request, sizeof request, REPLY_LIST, &status);
     if (result != OK)
         return result;
-    if (status == 0 && take(server->fd, count, sizeof count, now() + REPLY_LIMIT) == 0) {
-        // It can't keep this here: each that it announces must come, in time.
-        for (uint32_t left = word(count); left; left--)
-            if (list_one(server) != OK)
-                goto failed;
-        return OK;
+    // It can't keep this here: one deadline for all that it announces, however it's doled out.
+    deadline = now() + REPLY_LIMIT;
+    if (status || take(server->fd, count, sizeof count, deadline) < 0)
+        goto failed;
+    if (word(count) > LIST_LIMIT) {
+        say(server->name, ": it announces more devices than a server has");
+        return FAILED;
     }
+    for (uint32_t left = word(count); left; left--)
+        if (list_one(server, deadline) != OK)
+            goto failed;
+    return OK;
 failed:
     say(server->name, ": its list is cut short");
     return FAILED;
@@ -738,6 +747,8 @@ static void pump(int kernel, const struct server *server)
         int waits = down.sent < down.have;
         entries[0].events = (short)((is_whole(&up) ? 0 : POLLIN) | (waits ? POLLOUT : 0));
         entries[1].events = (short)((is_whole(&up) ? POLLOUT : 0) | (waits ? 0 : POLLIN));
+        // poll tells of a hang-up whatever it's asked: one that can't be acted on yet isn't asked for again at once.
+        entries[1].fd = waits && entries[1].revents & (POLLHUP | POLLERR) ? -1 : server->fd;
         if (poll(entries, 2, -1) < 0 && errno != EINTR)
             break;
         // A hang-up counts once all that came before it has been read.

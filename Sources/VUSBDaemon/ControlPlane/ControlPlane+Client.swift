@@ -77,9 +77,9 @@ extension ControlPlane {
         switch await way(into: name) {
         case .failure(let error): failure = error
         case .success(let way):
-            let path = attachment.path
-            let result = await work(in: name, for: tools.times.client, operation: operation) {
-                () async throws(USBError) in try await way.loader.attach(path, by: client)
+            let (path, times) = (attachment.path, tools.times)
+            let result = await work(in: name, for: times.client + times.question, operation: operation) {
+                () async throws(USBError) in try await way.loader.attach(path, by: client, limit: times.client)
             }
             switch result {
             case .success(let stream):

@@ -5,7 +5,7 @@ internal import VUSBControl
 internal import VUSBCore
 internal import VUSBIP
 
-/// Devices of other USB/IP servers. Imports.md of VUSBDaemon has the states, USBIPImport.md of VUSBIP the protocol.
+/// Devices of other USB/IP servers. States.md has the states, Imports.md of VUSBIP the protocol.
 extension ControlPlane {
     /// How long a server may take to say what it lends.
     private static let longestList = Duration.seconds(10)

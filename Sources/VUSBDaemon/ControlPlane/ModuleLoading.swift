@@ -15,7 +15,7 @@ protocol ModuleLoading: Sendable {
     func loadClient(
         _ addresses: [AttachAddress], helper: AttachHelper, before: LoadedModules?, step: @Sendable (String) -> Void
     ) async throws(USBError) -> AttachLoad
-    func attach(_ busID: String, by way: AttachWay) async throws(USBError) -> AttachStream
+    func attach(_ busID: String, by way: AttachWay, limit: Duration) async throws(USBError) -> AttachStream
 }
 
 extension ModuleLoader: ModuleLoading {}
@@ -38,7 +38,8 @@ struct GuestTimes: Sendable {
     var drivers = Duration.seconds(5)
     /// For the guest to notice that a device is gone.
     var removal = Duration.seconds(2)
-    /// For a client in a guest to attach a device.
+    /// For a client in a guest to attach a device. The loader ends it, who knows more; a question's time later nobody waits
+    /// for it any more.
     var client = Duration.seconds(60)
     /// For a machine that boots until its agent answers.
     var boot = Duration.seconds(600)

@@ -13,6 +13,8 @@ struct AttachFacts: Sendable {
     /// 10.0.2.0 as /proc/net/route has it.
     private static let userNetwork: UInt32 = 0x0002_000a
     private static let mostPorts = 64
+    /// Each is asked in turn: a guest with more routes doesn't keep vusbd longer.
+    private static let mostGateways = 8
 
     let kernel: GuestFacts
     /// `vhci-hcd` is there, loaded or built in.
@@ -65,13 +67,14 @@ struct AttachFacts: Sendable {
 
     private var hasUserNetwork: Bool { routes.contains { $0.destination == Self.userNetwork } }
 
-    /// Of its default routes, each once.
+    /// Of its default routes, each once, the first few.
     private var gateways: [String] {
         var texts: [String] = []
         for route in routes where route.destination == 0 && route.gateway != 0 {
             // The kernel prints a number of the machine's own order; all that we know are little-endian.
             let text = (0..<4).map { "\(route.gateway >> (UInt32($0) * 8) & 0xff)" }.joined(separator: ".")
             if !texts.contains(text) { texts.append(text) }
+            if texts.count == Self.mostGateways { break }
         }
         return texts
     }
@@ -83,10 +86,13 @@ struct AttachFacts: Sendable {
 
     // MARK: - Lines
 
-    /// An absolute path of letters that mean nothing to anybody.
+    private static let pathBytes = Set(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._+-".utf8)
+
+    /// An absolute path of `[A-Za-z0-9/._+-]`, which mean nothing to a shell: people are shown it in a command to type.
     static func path(_ text: String) -> String? {
         guard text.first == "/", text.utf8.count <= 200,
-            text.utf8.allSatisfy({ (0x21...0x7e).contains($0) })
+            text.utf8.allSatisfy({ pathBytes.contains($0) })
         else { return nil }
         return text
     }

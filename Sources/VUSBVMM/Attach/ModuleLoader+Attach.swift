@@ -8,7 +8,6 @@ extension ModuleLoader {
     static let clientModules = ["usbip_core", "vhci_hcd"]
 
     private static let toolLimit = Duration.seconds(30)
-    private static let attachLimit = Duration.seconds(60)
 
     /// A2 to A6. On a failure what was done is undone.
     /// - Parameters:
@@ -36,16 +35,20 @@ extension ModuleLoader {
     }
 
     /// A9. Of several streams the first that isn't taken.
+    /// - Parameter limit: for all of them together.
     /// - Returns: which stream it was.
     /// - Throws: `busy` where it's in use, or every port is.
-    package func attach(_ busID: String, by way: AttachWay) async throws(USBError) -> AttachStream {
+    package func attach(
+        _ busID: String, by way: AttachWay, limit: Duration
+    ) async throws(USBError) -> AttachStream {
+        let deadline = ContinuousClock.now + limit
         var last = USBError(.unsupported, "\(kernel.description) has no stream")
         for stream in way.streams {
             let result = try await kernel.run(
-                way.path, way.attachArguments(stream, busID), limit: Self.attachLimit)
+                way.path, way.attachArguments(stream, busID), limit: deadline - .now)
             guard !result.succeeded else { return stream }
             last = Self.failure(result)
-            guard last.code == .busy, stream.isSerial else { throw last }
+            guard last.code == .busy, stream.isSerial, .now < deadline else { throw last }
         }
         throw last
     }

@@ -277,7 +277,7 @@ struct TestLoader: ModuleLoading {
         return try await machine.loadClient(addresses, before: before)
     }
 
-    func attach(_ busID: String, by way: AttachWay) async throws(USBError) -> AttachStream {
+    func attach(_ busID: String, by way: AttachWay, limit: Duration) async throws(USBError) -> AttachStream {
         try await machine.attach(busID)
     }
 }
