@@ -87,6 +87,7 @@ check_source() {
         case $file in
             */vusb_abi.h) ignore+=,BIT_MACRO ;;
             */test/*.h) ignore+=,ARRAY_SIZE,PREFER_KERNEL_TYPES,MACRO_ARG_REUSE ;;
+            */attach/*) ignore+=,PREFER_KERNEL_TYPES,EMBEDDED_FUNCTION_NAME ;;
             */vusb_compat.h) ignore+=,LINUX_VERSION_CODE,CONSTANT_COMPARISON ;;
         esac
         if ! (cd "$out" && perl "$checkpatch" --strict --no-tree --root=. --no-summary --terse --max-line-length=120 \
