@@ -128,7 +128,15 @@ extension USBIPSession {
     /// A15 of USBIP.md.
     private func resetDevice(_ inbound: consuming USBIPInbound) {
         let submit = inbound.submit
-        guard let slot = state.withLock({ $0.slots.take(submit, nil) }) else { return refuse(inbound) }
+        switch device.admission {
+        case .admitting: break
+        // A13, A14.
+        case .draining: inbound.refusal = .busy
+        case .closed(let status): inbound.refusal = status
+        }
+        guard inbound.refusal == nil, let slot = state.withLock({ $0.slots.take(submit, nil) }) else {
+            return refuse(inbound)
+        }
         seqnums[submit.seqnum] = slot
         Task { [self] in
             var status = URBStatus.success

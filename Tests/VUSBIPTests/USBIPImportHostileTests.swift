@@ -215,6 +215,28 @@ struct USBIPImportHostileTests {
         try await rig.expectCut("doesn't end a transfer")
     }
 
+    @Test("C6, C9: half an answer ends no close and no reset: the connection is cut", arguments: [false, true])
+    func halfAnswer(isReset: Bool) async throws {
+        var patience = USBIPImporter.once
+        patience.ending = .milliseconds(50)
+        patience.look = .milliseconds(20)
+        let rig = try await Rig(patience)
+        let first = try await rig.bulkIn().command.seqnum
+        let second = try await rig.bulkIn().command.seqnum
+        // In one write: when the first has ended, the second is coming in.
+        rig.server.send(Server.done(first, [1]) + Server.done(second, [1, 2, 3, 4]).prefix(50))
+        await rig.handler.wait(for: 1)
+        if isReset {
+            await #expect(throws: USBError.self) { try await rig.device.reset() }
+        } else {
+            await rig.device.close()
+        }
+        #expect(await rig.handler.wait(for: 2).map(\.status) == [.success, .noDevice])
+        try await rig.importer.left()
+        #expect(await rig.importer.reason().contains("doesn't end a transfer"))
+        await rig.finish()
+    }
+
     @Test("C10, L3: the connection is lost with URBs and an UNLINK in flight")
     func lost() async throws {
         let rig = try await Rig()
@@ -236,6 +258,22 @@ struct USBIPImportHostileTests {
             $0.answerControl = { $0.setup[0] == 0x23 ? USBIPFakeServer.done($0.seqnum, status: -32) : nil }
         }
         try await rig.device.reset()
+        #expect(rig.importer.events.count == 1)
+        let command = try await rig.bulkIn().command
+        rig.server.send(Server.done(command.seqnum, [5]))
+        #expect(await rig.handler.wait(for: 1).map(\.bytes) == [[5]])
+        await rig.finish()
+    }
+
+    @Test("L6: a server that drops the new connection while it resets is asked again, and the device stays")
+    func renewedLater() async throws {
+        let rig = try await Rig(USBIPImporter.once)
+        rig.server.change { behaviour in
+            behaviour.answerControl = { $0.setup[0] == 0x23 ? USBIPFakeServer.done($0.seqnum, status: -32) : nil }
+            behaviour.drops = 3
+        }
+        try await rig.device.reset()
+        rig.server.change { #expect($0.drops == 0) }
         #expect(rig.importer.events.count == 1)
         let command = try await rig.bulkIn().command
         rig.server.send(Server.done(command.seqnum, [5]))
@@ -361,9 +399,12 @@ struct USBIPImportHostileTests {
         var behaviour = USBIPFakeServer.Behaviour()
         behaviour.answerImport = { _ in bytes }
         let server = try USBIPFakeServer(behaviour)
-        await #expect(throws: USBError.self) {
-            try await USBIPSource.offers(of: .unix(path: server.path), within: .milliseconds(300))
+        let isEndless = row == 2
+        let error = await #expect(throws: USBError.self) {
+            try await USBIPSource.offers(
+                of: .unix(path: server.path), within: isEndless ? .milliseconds(300) : .seconds(60))
         }
+        #expect(error?.code == (isEndless ? .timedOut : .invalid))
         server.stop()
     }
 

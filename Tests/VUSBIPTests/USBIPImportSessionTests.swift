@@ -95,9 +95,13 @@ struct USBIPImportSessionTests {
         #expect(rig.sent() == [[1, 1, Self.directionIn]])
         let answer = USBIPFakeServer.done(1, [1, 2, 3, 4])
         try rig.receive(Array(answer.prefix(50)))
+        #expect(rig.session.oldestCancel == nil)
         rig.device.cancel(token)
+        // C9.
+        #expect(rig.session.oldestCancel != nil)
         #expect(rig.sent().isEmpty)
         try rig.receive(Array(answer.dropFirst(50)))
+        #expect(rig.session.oldestCancel == nil)
         #expect(rig.handler.completions.map(\.bytes) == [[1, 2, 3, 4]])
         rig.finish()
     }
@@ -114,6 +118,23 @@ struct USBIPImportSessionTests {
         #expect(rig.sent() == [[1, 2, Self.directionIn]])
         rig.finish()
         #expect(rig.handler.completions.map(\.status) == [.success, .noDevice])
+    }
+
+    @Test("C9: the time begins with the cancel, and ends with the answer to the UNLINK")
+    func time() throws {
+        let rig = try Rig()
+        let token = rig.submit()
+        _ = rig.sent()
+        rig.device.cancel(token)
+        let since = try #require(rig.session.oldestCancel)
+        #expect(rig.sent() == [[2, 2, 1]])
+        rig.device.cancel(token)
+        #expect(rig.session.oldestCancel == since)
+        try rig.receive(USBIPFakeServer.done(1, [1]))
+        #expect(rig.session.oldestCancel == since)
+        try rig.receive(USBIPFakeServer.unlinked(2, 0))
+        #expect(rig.session.oldestCancel == nil)
+        rig.finish()
     }
 
     @Test("C3: a slot is another's only when the answer to the UNLINK is there")

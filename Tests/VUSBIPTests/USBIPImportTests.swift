@@ -106,6 +106,9 @@ struct USBIPImportTests {
         try await device.reset()
         #expect(await handler.wait(for: 1).map(\.status) == [.shutdown])
         #expect(rig.importer.events.count == 1)
+        // The front doesn't lend anew before its end is told.
+        let isEnded = rig.told.elements.contains { if case .ended = $0 { true } else { false } }
+        #expect(!isEnded)
         device.submit(TestURB.in(input, count: 8, pool: device.pool, handler: handler))
         #expect(usbipEventually { rig.served.inFlight == 1 })
         try rig.emulation.type("b", on: rig.record.id)

@@ -231,4 +231,23 @@ struct USBIPTransferTests {
         #expect(await peer.next() == .done(2, -19))
         await rig.finish(peer)
     }
+
+    @Test("A15, A13, A14: PORT_RESET resets the device once; one that drains says busy, one that is gone says so")
+    func portReset() async throws {
+        let rig = try USBIPRig(ScriptedBackend([.reset(nil)]))
+        let peer = try await rig.connect()
+        let setup = SetupPacket(bmRequestType: 0x23, bRequest: 3, wValue: 4, wIndex: 1, wLength: 0)
+        peer.send(peer.wire.control(1, setup))
+        #expect(await peer.next() == .done(1))
+        #expect(rig.backend.calls.count == 1)
+        rig.device.stopAdmitting()
+        peer.send(peer.wire.control(2, setup))
+        #expect(await peer.next() == .done(2, -16))
+        rig.device.resumeAdmitting()
+        rig.device.disconnect()
+        peer.send(peer.wire.control(3, setup))
+        #expect(await peer.next() == .done(3, -19))
+        #expect(rig.backend.calls.count == 1)
+        await rig.finish(peer)
+    }
 }

@@ -203,17 +203,21 @@ final class USBIPImport: Sendable {
 
     /// L6: the server may be at the reset yet.
     private func again(_ record: DeviceRecord) async throws(USBError) -> Presence {
-        let deadline = ContinuousClock.now + patience.renewal
+        let presence = try await arrive(until: .now + patience.renewal)
+        guard presence.record != record else { return presence }
+        let error = USBError(.gone, "\(remote) is another device after its reset")
+        presence.connection.cut(error)
+        _ = await presence.connection.end()
+        throw error
+    }
+
+    /// Whatever a try fails with: a server that isn't ready may refuse, or close the connection.
+    private func arrive(until deadline: ContinuousClock.Instant) async throws(USBError) -> Presence {
         while true {
             do throws(USBError) {
-                let presence = try await arrive()
-                if presence.record == record { return presence }
-                let error = USBError(.gone, "\(remote) is another device after its reset")
-                presence.connection.cut(error)
-                _ = await presence.connection.end()
-                throw error
+                return try await arrive()
             } catch {
-                guard error.code != .gone, !isForgotten, .now < deadline else { throw error }
+                guard !isForgotten, .now < deadline else { throw error }
             }
             // Cancelled only where it's forgotten.
             try? await Task.sleep(for: patience.renewalPause)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import NIOCore
+internal import NIOPosix
 internal import Synchronization
 internal import VUSBCore
 
@@ -120,9 +121,10 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
             self?.cut(reason)
         }
         phase = .serving(session)
-        watch = loop.scheduleRepeatedTask(
+        // Not by the loop's own timers, as in `USBIPConnection`.
+        watch = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
             initialDelay: TimeAmount(patience.look), delay: TimeAmount(patience.look)
-        ) { [weak self] _ in self?.look() }
+        ) { [weak self, loop] _ in loop.execute { [weak self] in self?.look() } }
         answered.settle(.success(session))
     }
 
@@ -152,7 +154,7 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
     private func look() {
         guard case .serving(let session) = phase else { return }
         let limit = session.isResting ? patience.ending : patience.unlink
-        if let oldest = session.oldestUnlink, .now - oldest >= limit {
+        if let oldest = session.oldestCancel, .now - oldest >= limit {
             return finish(USBError(.timedOut, "\(remote): the server doesn't end a transfer that was cancelled"))
         }
         guard let waiting = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes) else { return }

@@ -20,7 +20,11 @@ extension USBIPImportSession {
                 state.withLock { $0.blocked = 0 }
                 continue
             }
-            cancelAll(on: endpoints, .shutdown)
+            if cleared != slot {
+                cleared = slot
+                // None comes after: they're blocked.
+                cancelAll(on: endpoints, .shutdown)
+            }
             guard !hasURBs(on: endpoints), changes.first == slot else { return }
             isChangeSent = write(slot)
         }

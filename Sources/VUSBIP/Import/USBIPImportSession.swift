@@ -64,6 +64,8 @@ final class USBIPImportSession: @unchecked Sendable {
     private var unlinking: [URBToken] = []
     /// Changes of settings, one after the other: the first is under way.
     var changes: [URBToken] = []
+    /// The last whose endpoints were cleared.
+    var cleared = URBToken.none
     var isChangeSent = false
 
     init(
@@ -118,7 +120,7 @@ final class USBIPImportSession: @unchecked Sendable {
         if isToWake { wake() }
     }
 
-    /// Ends URBs on these endpoints, but this host's own and changes of settings.
+    /// Cancels URBs on these endpoints, but this host's own.
     func cancelAll(on endpoints: UInt32, _ status: URBStatus) {
         for index in 0..<USBIPLimits.urbs {
             var ended: URB?
@@ -237,7 +239,6 @@ final class USBIPImportSession: @unchecked Sendable {
                 guard state.slots.isCurrent(slot), state.slots[slot.index].phase == .sent else { return nil }
                 seqnum = nextSeqnum()
                 state.slots[slot.index].unlink = seqnum
-                state.slots[slot.index].unlinkedAt = .now
                 return state.slots[slot.index].seqnum
             }
             // C8, C12: it has ended.
@@ -383,13 +384,13 @@ final class USBIPImportSession: @unchecked Sendable {
         changes = []
     }
 
-    /// C9: since when an UNLINK has waited for its answer; nil for none.
-    var oldestUnlink: ContinuousClock.Instant? {
+    /// C9: since when one that was cancelled has waited for its end, or for the answer to its UNLINK; nil for none.
+    var oldestCancel: ContinuousClock.Instant? {
         state.withLock { state in
             guard state.slots.inUse > 0 else { return nil }
             var oldest: ContinuousClock.Instant?
             for index in 0..<USBIPLimits.urbs where state.slots[index].phase != .free {
-                guard state.slots[index].unlink != nil, let since = state.slots[index].unlinkedAt else { continue }
+                guard let since = state.slots[index].cancelledAt else { continue }
                 if oldest == nil || since < oldest ?? since { oldest = since }
             }
             return oldest
@@ -438,12 +439,15 @@ extension USBIPImportSession.State {
         return true
     }
 
-    /// C1, C2, C6, C7.
+    /// C1, C2, C6, C7. The time of C9 begins here: a server that doesn't read has the UNLINK wait.
     /// - Parameter urb: where it has ended: to be given back.
     /// - Returns: whether an UNLINK is to be sent, or a change of settings to be dropped.
     mutating func cancel(_ index: Int, _ status: URBStatus, _ urb: inout URB?) -> Bool {
         switch slots[index].phase {
-        case .free, .receiving, .ended: return false
+        case .free, .ended: return false
+        case .receiving:
+            slots[index].cancelledAt = slots[index].cancelledAt ?? .now
+            return false
         case .waiting:
             let isChange = slots[index].isChange
             urb = slots[index].urb.take()
@@ -452,6 +456,7 @@ extension USBIPImportSession.State {
         case .sent:
             guard slots[index].ending == nil else { return false }
             slots[index].ending = status
+            slots[index].cancelledAt = .now
             toUnlink.append(slots.name(of: index))
             return true
         }

@@ -30,7 +30,8 @@ struct USBIPImportSlot: ~Copyable {
     var ending: URBStatus?
     /// The seqnum of its UNLINK; nil where none was sent.
     var unlink: UInt32?
-    var unlinkedAt: ContinuousClock.Instant?
+    /// The first time; nil where nobody has cancelled it.
+    var cancelledAt: ContinuousClock.Instant?
     /// The slot's, but while the loop writes it or it is received.
     var urb: URB?
 }
@@ -87,7 +88,7 @@ struct USBIPImportSlots: ~Copyable, @unchecked Sendable {
         self[index].isOwn = isOwn
         self[index].ending = nil
         self[index].unlink = nil
-        self[index].unlinkedAt = nil
+        self[index].cancelledAt = nil
         if !isOwn { remember(index, urb.token) }
         return name(of: index)
     }

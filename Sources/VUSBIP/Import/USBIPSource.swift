@@ -54,7 +54,10 @@ package final class USBIPSource: DeviceSource {
             defer { (state.imports, state.group) = ([:], nil) }
             return (Array(state.imports.values), state.group)
         }
-        for entry in imports { await entry.end() }
+        // All at once: one of which a name is being resolved takes as long as that.
+        await withDiscardingTaskGroup { group in
+            for entry in imports { group.addTask { await entry.end() } }
+        }
         continuation.finish()
         // It fails only where it was ended before.
         try? await group?.shutdownGracefully()

@@ -29,6 +29,8 @@ final class USBIPFakeServer: Sendable {
         var descriptors = DescriptorBytes.fullZero.bytes
         /// OP_REP_IMPORT; nil for silence.
         var answerImport: @Sendable ([UInt8]) -> [UInt8]? = { USBIPFakeServer.imported(busID: $0) }
+        /// Requests that are answered by closing the connection, before any others.
+        var drops = 0
         /// Of endpoint 0; nil for what a device says.
         var answerControl: @Sendable (Command) -> [UInt8]? = { _ in nil }
         /// Bytes in one write; all for nil.
@@ -93,6 +95,12 @@ final class USBIPFakeServer: Sendable {
         guard let request = read(peer, 8) else { return }
         let isImport = request[3] == 3
         let busID = isImport ? read(peer, 32) ?? [] : []
+        let isDropped = behaviour.withLock { behaviour in
+            guard behaviour.drops > 0 else { return false }
+            behaviour.drops -= 1
+            return true
+        }
+        guard !isDropped else { return }
         guard let answer = behaviour.withLock({ $0.answerImport })(busID) else { return waitForEnd(peer) }
         send(answer)
         while let command = next(peer) {

@@ -104,6 +104,8 @@ final class USBIPImportRig: Sendable {
     let served: VirtualDevice
     let importer: USBIPImporter
     let path: String
+    /// What the fronts have told.
+    let told = Inbox<USBIPEvent>()
     private let front: Mutex<USBIPFront>
     private let port = Mutex<UInt16>(0)
     private let isTCP: Bool
@@ -134,15 +136,16 @@ final class USBIPImportRig: Sendable {
         let listener = try made.listen(
             USBIPListenerDefinition(isTCP ? .tcp(port: known) : .unix(path: path), .one("web1")))
         port.withLock { $0 = listener.port ?? 0 }
-        Self.lend(served, by: made)
+        Self.lend(served, by: made, told)
         front.withLock { $0 = made }
     }
 
     /// Resets the device behind each session, as the daemon does.
-    static func lend(_ device: VirtualDevice, by front: USBIPFront) {
+    static func lend(_ device: VirtualDevice, by front: USBIPFront, _ told: Inbox<USBIPEvent> = Inbox()) {
         guard let export = try? front.export(device, at: USBIPRig.place) else { return }
         Task {
             for await event in front.events() {
+                told.append(event)
                 guard case .ended = event else { continue }
                 try? await device.reset()
                 export.readmit()
