@@ -226,7 +226,7 @@ final class USBIPImport: Sendable {
 
     // MARK: - The control plane
 
-    private static let forgotten = USBError(.cancelled, "the import was forgotten")
+    private static let forgotten = USBError(.cancelled, "it is imported no longer")
 
     /// - Throws: `gone`, `busy`.
     func open(_ record: DeviceRecord) async throws(USBError) -> OpenedDevice {

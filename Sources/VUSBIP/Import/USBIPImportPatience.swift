@@ -7,7 +7,7 @@ package struct USBIPImportPatience: Sendable {
     /// For a control transfer of this host's own.
     package var control: Duration = .seconds(5)
     /// For a reset that the server carries out: the kernel gives a device some tries of 5 seconds each.
-    package var reset: Duration = .seconds(30)
+    package var reset: Duration = .seconds(10)
     /// For a reset by a new connection, and between its tries.
     package var renewal: Duration = .seconds(10)
     package var renewalPause: Duration = .milliseconds(250)
