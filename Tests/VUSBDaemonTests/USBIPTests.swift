@@ -151,6 +151,7 @@ import VUSBTestSupport
         #expect(info.error?.detail.contains("there is no listener") == true)
         try await bench.plane.listen(at: [USBIPListenerSpec(address: .vsock(port: 3240))])
         try await bench.load("pc1")
+        for listener in bench.usbip.listeners { await listener.end() }
         await bench.close()
     }
 

@@ -25,7 +25,7 @@ struct USBIPEmulationTests {
             device = VirtualDevice(
                 backend: opened.backend, descriptors: record.descriptors, speed: record.speed,
                 configurationValue: opened.configurationValue, pool: BufferPool())
-            front = USBIPFront()
+            front = USBIPFront(patience: .endless)
             let listener = try front.listen(USBIPListenerDefinition(.tcp(port: 0), .one("web1")))
             export = try front.export(device, at: USBIPRig.place)
             peer = try USBIPPeer(.tcp(listener.port ?? 0))

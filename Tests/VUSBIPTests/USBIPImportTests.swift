@@ -226,7 +226,7 @@ struct USBIPImportTests {
     func chain() async throws {
         let rig = try await USBIPImportRig("keyboard")
         let middle = try await rig.importer.open(try await rig.importDevice())
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let listener = try front.listen(USBIPListenerDefinition(.tcp(port: 0), .one("web1")))
         USBIPImportRig.lend(middle, by: front)
         let importer = try USBIPImporter()

@@ -197,7 +197,7 @@ struct USBIPRequestTests {
 
     @Test("an address that can't be, or that is in use, is told of")
     func badAddresses() async throws {
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let long = "/tmp/" + String(repeating: "x", count: 120)
         for endpoint in [.tcp(host: "localhost"), .unix(path: long), .unix(path: "/nowhere/x"), .unix(path: "/tmp")]
             as [USBIPListenerDefinition.Endpoint]

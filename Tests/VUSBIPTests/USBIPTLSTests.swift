@@ -98,7 +98,7 @@ struct USBIPTLSTests {
 
     @Test("a guest is known by its certificate, and its device works over TLS")
     func known() async throws {
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let identities = Inbox<USBIPIdentity>()
         let (listener, device) = try rig(
             front,
@@ -125,7 +125,7 @@ struct USBIPTLSTests {
 
     @Test("who has no certificate, or one of another authority, isn't let in", arguments: [nil, "stranger"])
     func strangers(name: String?) async throws {
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let (listener, device) = try rig(front, .one("web1"))
         let events = Inbox<USBIPEvent>()
         Task { for await event in front.events() { events.append(event) } }
@@ -146,7 +146,7 @@ struct USBIPTLSTests {
 
     @Test("who speaks no TLS is refused")
     func plain() async throws {
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let (listener, device) = try rig(front, .one("web1"))
         let peer = try USBIPPeer(.tcp(listener.port ?? 0))
         peer.send(USBIPWire.list)

@@ -275,7 +275,7 @@ struct USBIPUnlinkTests {
         let pool = BufferPool()
         let device = VirtualDevice(
             backend: backend, descriptors: DescriptorBytes.fullZero, speed: .high, configurationValue: 1, pool: pool)
-        let front = USBIPFront()
+        let front = USBIPFront(patience: .endless)
         let listener = try front.listen(USBIPListenerDefinition(.tcp(port: 0), .one("web1")))
         let export = try front.export(device, at: USBIPRig.place)
         async let running: Void = Threads.run(1) { _ in backend.run() }

@@ -121,7 +121,7 @@ final class USBIPImportRig: Sendable {
         path = "/tmp/vusb-import-\(UUID().uuidString.prefix(8))"
         self.isTCP = isTCP
         importer = try USBIPImporter(patience)
-        front = Mutex(USBIPFront())
+        front = Mutex(USBIPFront(patience: .endless))
         try startFront()
     }
 
@@ -131,7 +131,7 @@ final class USBIPImportRig: Sendable {
 
     /// Begins to lend, at the place of before.
     func startFront() throws {
-        let made = USBIPFront()
+        let made = USBIPFront(patience: .endless)
         let known = port.withLock { $0 }
         let listener = try made.listen(
             USBIPListenerDefinition(isTCP ? .tcp(port: known) : .unix(path: path), .one("web1")))

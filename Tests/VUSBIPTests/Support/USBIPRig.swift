@@ -103,7 +103,7 @@ func usbipEventually(_ condition: () -> Bool) -> Bool {
 
 extension USBIPPatience {
     /// For tests in which no time may run out, on machines as slow as may be.
-    fileprivate static let endless = {
+    static let endless = {
         var patience = USBIPPatience()
         patience.request = .seconds(600)
         patience.reading = .seconds(600)
