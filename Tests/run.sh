@@ -27,7 +27,7 @@ filesystem | 300  | Tests/FileSystem/run
 control    | 600  | Tests/Control/schemathesis.sh
 kmod       | 600  | Tests/kmod.sh
 attach     | 300  | Tests/attach.py
-fuzz       | 900  | Tests/Fuzz/run.sh '$fuzz_seconds'
+fuzz       | 1500 | Tests/Fuzz/run.sh '$fuzz_seconds'
 vm         | 3600 | Tests/VM/run.sh
 '
 
