@@ -89,10 +89,12 @@ struct USBIPSubmit: Equatable {
     var isPortReset: Bool { endpoint == 0 && setup == .portReset(setup.wIndex) }
 
     var urbFlags: URB.Flags {
-        var flags: URB.Flags = []
-        if self.flags & USBIPNumbers.flagShortNotOK != 0 { flags.insert(.shortNotOK) }
-        if self.flags & USBIPNumbers.flagZeroPacket != 0, direction == .out { flags.insert(.zeroPacket) }
-        return flags
+        // By numbers: as a set it costs several hundred instructions a URB.
+        let isShortNotOK = flags & USBIPNumbers.flagShortNotOK != 0
+        let isZeroPacket = flags & USBIPNumbers.flagZeroPacket != 0 && direction == .out
+        return URB.Flags(
+            rawValue: (isShortNotOK ? URB.Flags.shortNotOK.rawValue : 0)
+                | (isZeroPacket ? URB.Flags.zeroPacket.rawValue : 0))
     }
 }
 

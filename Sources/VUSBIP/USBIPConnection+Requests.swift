@@ -62,7 +62,8 @@ extension USBIPConnection {
             .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: USBIPLimits.receiveBuffer))
         session.outgoing.fill { USBIPDeviceRecord(export.place, export.device).appendImport(to: &$0) }
         export.imported(peer: session.peer)
-        flush(session)
+        answer()
+        if let socket { session.mayBeSent(by: USBIPSender(socket)) }
         // Not by the loop's own timers: with one of those it reads the clock several times a round, and sets its timer.
         watch = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
             initialDelay: TimeAmount(patience.look), delay: TimeAmount(patience.look)
@@ -71,7 +72,7 @@ extension USBIPConnection {
 
     /// K4 of USBIP.md.
     private func look() {
-        guard let waiting = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes) else { return }
+        guard let waiting = waitingBytes else { return }
         guard watcher.isStuck(waiting, for: patience.reading) else { return }
         end(.deaf)
     }

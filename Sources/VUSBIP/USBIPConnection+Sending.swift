@@ -7,19 +7,24 @@ extension USBIPConnection {
     /// Sends what the session has to say; of one that has ended, finds out whether it's over.
     func answer() {
         guard let session else { return }
-        session.turn()
-        flush(session)
+        if isBehind, waitingBytes == 0 {
+            isBehind = false
+            session.loopIsEmpty()
+        }
+        session.answer(write)
     }
 
-    func flush(_ session: USBIPSession) {
-        guard let context, sending.isEmpty else { return }
-        session.outgoing.give(to: &sending)
-        guard !sending.isEmpty else { return }
-        for message in sending {
+    /// What NIO has and the socket hasn't taken.
+    var waitingBytes: Int? { try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes) }
+
+    private func write(_ messages: inout [ByteBuffer]) {
+        defer { messages.removeAll(keepingCapacity: true) }
+        guard let context else { return }
+        isBehind = true
+        for message in messages {
             watcher.sent(message.readableBytes)
             context.write(wrapOutboundOut(message), promise: nil)
         }
-        sending.removeAll(keepingCapacity: true)
         context.flush()
     }
 

@@ -30,6 +30,8 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
     let patience: USBIPPatience
     let loops: USBIPLoopGuard?
     let loop: any EventLoop
+    /// NIO's; nil where what is sent isn't what goes over the wire.
+    let socket: Int32?
     /// For others than the loop's thread, too: of a connection that has imported something.
     let served = Mutex<USBIPSession?>(nil)
 
@@ -48,13 +50,14 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
     var isProcessing = false
     var isReadHeld = false
     var isQuiet = false
-    var sending: [ByteBuffer] = []
+    /// NIO may have bytes that the socket hasn't taken.
+    var isBehind = false
     /// What NIO says of the end before it comes.
     var lastError: (any Error)?
 
     init(
         _ identity: USBIPIdentity, _ listener: USBIPListener, _ catalogue: USBIPCatalogue, _ patience: USBIPPatience,
-        _ loops: USBIPLoopGuard?, _ loop: any EventLoop
+        _ loops: USBIPLoopGuard?, _ loop: any EventLoop, socket: Int32?
     ) {
         self.identity = identity
         self.listener = listener
@@ -62,6 +65,7 @@ final class USBIPConnection: ChannelDuplexHandler, @unchecked Sendable {
         self.patience = patience
         self.loops = loops
         self.loop = loop
+        self.socket = socket
     }
 
     // MARK: - The channel

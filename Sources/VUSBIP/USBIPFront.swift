@@ -125,9 +125,11 @@ package final class USBIPFront: USBIPServing {
             )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    let tls = listener.definition.endpoint.tls
                     let connection = USBIPConnection(
-                        identity, listener, catalogue, patience, loops, channel.eventLoop)
-                    if case .tcp(_, _, let tls?) = listener.definition.endpoint {
+                        identity, listener, catalogue, patience, loops, channel.eventLoop,
+                        socket: tls == nil ? descriptor : nil)
+                    if let tls {
                         try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls.context))
                     }
                     try channel.pipeline.syncOperations.addHandler(connection)

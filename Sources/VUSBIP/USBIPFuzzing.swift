@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import NIOCore
+internal import Synchronization
 package import VUSBCore
 
 /// Drives the readers of what peers say as a hostile one may, for a fuzz target, which can't reach them otherwise.
@@ -39,7 +40,6 @@ private final class USBIPFuzzSession {
     private let backend = FuzzBackend(isHolding: false)
     private let device: VirtualDevice
     private var isGone = false
-    private var sent: [ByteBuffer] = []
     private var answers = 0
     private var commands = 0
 
@@ -64,7 +64,6 @@ private final class USBIPFuzzSession {
         case 14: device.cancelAll()
         default: if stream.byte() == 0 { device.disconnect() }
         }
-        session.turn()
         receive()
     }
 
@@ -73,9 +72,9 @@ private final class USBIPFuzzSession {
         var isOver = false
         session.end { isOver = true }
         while backend.completeOne(0) {}
-        session.turn()
+        receive()
         precondition(isOver)
-        precondition(session.inFlight == 0 && session.bytesInFlight == 0)
+        precondition(session.inFlight == 0 && session.state.withLock { $0.bytesInFlight } == 0)
         precondition(device.inFlight == 0)
         precondition(device.pool.outstanding == 0)
         precondition(backend.isBalanced)
@@ -93,21 +92,21 @@ private final class USBIPFuzzSession {
                 return
             }
             rest = rest.dropFirst(count)
-            session.turn()
             receive()
         }
     }
 
     /// As many answers as commands, at most, and each one's data with it.
     private func receive() {
-        session.outgoing.give(to: &sent)
-        for message in sent {
-            // How long an answer is isn't known without its command: at least each batch begins with one.
-            let command = message.getInteger(at: message.readerIndex, as: UInt32.self)
-            precondition(command == USBIPNumbers.replySubmit || command == USBIPNumbers.replyUnlink)
-            precondition(message.readableBytes >= USBIPNumbers.headerBytes)
+        session.answer { sent in
+            for message in sent {
+                // How long an answer is isn't known without its command: at least each batch begins with one.
+                let command = message.getInteger(at: message.readerIndex, as: UInt32.self)
+                precondition(command == USBIPNumbers.replySubmit || command == USBIPNumbers.replyUnlink)
+                precondition(message.readableBytes >= USBIPNumbers.headerBytes)
+            }
+            sent.removeAll()
         }
-        sent.removeAll()
     }
 
     private func command(_ stream: inout FuzzStream) -> [UInt8] {

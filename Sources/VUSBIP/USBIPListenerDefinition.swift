@@ -14,6 +14,11 @@ package struct USBIPListenerDefinition: Sendable {
         ///   - owner: of the file; nil for this process's user.
         case unix(path: String, mode: UInt32 = 0o600, owner: UInt32? = nil)
         case vsock(port: UInt32 = UInt32(defaultPort))
+
+        /// Nil where bytes are sent as they are.
+        var tls: USBIPTLS? {
+            if case .tcp(_, _, let tls) = self { tls } else { nil }
+        }
     }
 
     package enum Guests: Sendable {

@@ -7,17 +7,18 @@ internal import VUSBCore
 /// Memory for an IN transfer that is its answer at the same time: room for the header, then the data. It's lent to the
 /// URB as its buffer; once that has ended and the header is there, NIO sends it from where it is.
 ///
-/// Concurrency model: the loop's thread lends and sends; any thread gives back, by `isLent`. The bytes are the URB's
-/// while it's lent, NIO's while they're sent, and nobody's else.
+/// Concurrency model: the loop's thread takes and lends; whoever's turn it is sends and releases, by `isTaken`; any thread
+/// gives back, by `isLent`. The bytes are the URB's while it's lent, NIO's or the sender's while they're sent, and nobody's
+/// else.
 @safe
 final class USBIPMemory: TransferBufferOwner, @unchecked Sendable {
-    // SAFETY: the loop's thread alone uses it; its storage never moves, since it isn't written through a `ByteBuffer`
+    // SAFETY: it's used by the loop's thread before `take`, and by the one whose turn it is from then until `release`; its storage never moves, since it isn't written through a `ByteBuffer`
     // while it's shared, and never beyond its capacity.
     private var bytes: ByteBuffer
     private let base: UnsafeMutableRawPointer
     private let payloadCapacity: Int
     /// A transfer has it, from `take` to `release`: also one whose source has changed its buffer for another.
-    private var isTaken = false
+    private let isTaken = Atomic(false)
     private let isLent = Atomic(false)
 
     /// - Parameter sizeClass: the logarithm of its bytes.
@@ -38,13 +39,13 @@ final class USBIPMemory: TransferBufferOwner, @unchecked Sendable {
     /// It's the caller's until `release`, if nobody has it.
     @discardableResult
     func take() -> Bool {
-        guard !isTaken, isIdle else { return false }
-        isTaken = true
+        guard !isTaken.load(ordering: .acquiring), isIdle else { return false }
+        isTaken.store(true, ordering: .relaxed)
         return true
     }
 
     /// Its transfer has been answered, or isn't to be.
-    func release() { isTaken = false }
+    func release() { isTaken.store(false, ordering: .releasing) }
 
     /// Neither a URB nor NIO has it.
     private var isIdle: Bool {

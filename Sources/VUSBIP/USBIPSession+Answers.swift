@@ -3,12 +3,11 @@
 internal import NIOCore
 internal import VUSBCore
 
-/// Answers to what has ended, on the loop's thread.
+/// Answers to what has ended, by whoever's turn it is.
 extension USBIPSession {
     /// U1 to U4, U7 and U8 of USBIP.md.
-    func answer(_ finished: consuming USBIPFinished) {
+    func answer(_ finished: consuming USBIPFinished, isEnded: Bool) {
         guard let urb = finished.urb.take() else { return }
-        bytesInFlight -= urb.requestedLength
         defer { finished.memory?.release() }
         guard !isEnded else { return }
         let unlink = finished.unlink

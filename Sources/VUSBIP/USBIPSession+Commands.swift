@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import NIOCore
 internal import Synchronization
 internal import VUSBCore
 
@@ -7,9 +8,9 @@ internal import VUSBCore
 extension USBIPSession {
     /// Takes commands apart and carries them out.
     /// - Returns: how many bytes have been taken.
-    func read(_ bytes: RawSpan) throws(USBIPViolation) -> Int {
+    func read(_ bytes: RawSpan, isFull: () -> Bool) throws(USBIPViolation) -> Int {
         var position = 0
-        while position < bytes.byteCount, !outgoing.isFull {
+        while position < bytes.byteCount, !isFull() {
             if reader.isBetweenCommands {
                 let id = deviceID
                 let command = try reader.scratch.whole(USBIPNumbers.headerBytes, of: bytes, at: &position) {
@@ -30,7 +31,7 @@ extension USBIPSession {
             early.note(seqnum)
             unlink(seqnum, target)
         case .submit(let submit):
-            guard seqnums[submit.seqnum] == nil else { throw .seqnum(submit.seqnum) }
+            guard !isInFlight(submit.seqnum) else { throw .seqnum(submit.seqnum) }
             var inbound = USBIPInbound(submit)
             settleEarly(&inbound)
             prepare(&inbound)
@@ -42,14 +43,15 @@ extension USBIPSession {
         }
     }
 
+    private func isInFlight(_ seqnum: UInt32) -> Bool { state.withLock { $0.seqnums[seqnum] != nil } }
+
     /// U12, U13: UNLINKs that came before the SUBMIT they mean.
     private func settleEarly(_ inbound: inout USBIPInbound) {
         let seqnum = inbound.submit.seqnum
         early.note(seqnum)
         guard !early.isEmpty else { return }
         inbound.unlink = early.take(of: seqnum)
-        answerEnded()
-        for stale in early.takeAll(before: seqnum) { outgoing.append(USBIPReply(unlink: stale, .success)) }
+        for stale in early.takeAll(before: seqnum) { answer(.reply(USBIPReply(unlink: stale, .success))) }
     }
 
     /// Takes the memory for what follows the header.
@@ -57,7 +59,8 @@ extension USBIPSession {
         let submit = inbound.submit
         if inbound.unlink != nil { inbound.refusal = .cancelled }
         if inbound.refusal == nil {
-            inbound.refusal = bytesInFlight + submit.length > USBIPLimits.bytes ? .noMemory : nil
+            let total = state.withLock { $0.bytesInFlight } + submit.length
+            inbound.refusal = total > USBIPLimits.bytes ? .noMemory : nil
         }
         if inbound.refusal == nil, submit.dataCount > 0 {
             inbound.buffer = device.sendPool.takeAny(submit.dataCount)
@@ -100,13 +103,11 @@ extension USBIPSession {
                 if inbound.buffer == nil { inbound.refusal = .noMemory }
             }
         }
-        guard inbound.refusal == nil, let slot = state.withLock({ $0.slots.take(submit, memory) }) else {
+        guard inbound.refusal == nil, let slot = state.withLock({ $0.take(submit, memory) }) else {
             inbound.buffer = nil
             memory?.release()
             return refuse(inbound)
         }
-        seqnums[submit.seqnum] = slot
-        bytesInFlight += submit.length
         var urb = URB(
             endpoint: submit.address, setup: submit.endpoint == 0 ? submit.setup : nil,
             buffer: inbound.buffer.take(), requestedLength: submit.length, handler: self, context: UInt64(slot))
@@ -118,11 +119,11 @@ extension USBIPSession {
 
     private func hand(_ urb: consuming URB, _ slot: Int) {
         let token = device.submit(urb)
-        // Nobody but this thread releases slots or unlinks: it's this URB's yet.
+        // Once it has been answered the slot is nobody's: only this thread takes one.
         state.withLock { state in
             if state.slots[slot].phase == .submitting { state.slots[slot].phase = .inFlight(token) }
         }
-        noteSubmit()
+        noteCommand()
     }
 
     /// A15 of USBIP.md.
@@ -134,10 +135,9 @@ extension USBIPSession {
         case .draining: inbound.refusal = .busy
         case .closed(let status): inbound.refusal = status
         }
-        guard inbound.refusal == nil, let slot = state.withLock({ $0.slots.take(submit, nil) }) else {
+        guard inbound.refusal == nil, let slot = state.withLock({ $0.take(submit, nil) }) else {
             return refuse(inbound)
         }
-        seqnums[submit.seqnum] = slot
         Task { [self] in
             var status = URBStatus.success
             do throws(USBError) {
@@ -154,38 +154,48 @@ extension USBIPSession {
     }
 
     private func refuse(_ inbound: consuming USBIPInbound) {
-        answerEnded()
-        if let unlink = inbound.unlink { return outgoing.append(USBIPReply(unlink: unlink, .cancelled)) }
+        if let unlink = inbound.unlink { return answer(.reply(USBIPReply(unlink: unlink, .cancelled))) }
         let submit = inbound.submit
         let status = inbound.refusal ?? .noMemory
-        let packets = inbound.packets.take()
-        answer(submit, status, packets)
+        let reply = USBIPReply(submit: submit.seqnum, status, packetCount: submit.wirePacketCount)
+        guard let packets = inbound.packets.take() else { return answer(.reply(reply)) }
+        var message = ByteBuffer()
+        message.append(reply)
+        for index in 0..<packets.count { message.append(packets[index]) }
+        answer(.message(message))
     }
 
-    private func answer(_ submit: USBIPSubmit, _ status: URBStatus, _ packets: consuming IsoPacketTable?) {
-        let reply = USBIPReply(submit: submit.seqnum, status, packetCount: submit.wirePacketCount)
-        outgoing.append(reply)
-        guard let packets else { return }
-        outgoing.fill { buffer in
-            for index in 0..<packets.count { buffer.append(packets[index]) }
-        }
+    /// Behind what has ended before.
+    private func answer(_ ended: USBIPEnded) {
+        state.withLock { $0.ready.append(ended) }
+        noteCommand()
     }
 
     // MARK: - UNLINK
 
     /// U1 to U6 of USBIP.md.
     private func unlink(_ seqnum: UInt32, _ target: UInt32) {
-        answerEnded()
-        let found = seqnums[target].map { slot in
-            state.withLock { state -> (isTaken: Bool, token: URBToken?) in
-                guard state.slots[slot].unlink == nil else { return (false, nil) }
-                state.slots[slot].unlink = seqnum
-                guard case .inFlight(let token) = state.slots[slot].phase else { return (true, nil) }
-                return (true, token)
-            }
+        let found = state.withLock { state -> URBToken?? in
+            guard let slot = state.seqnums[target], state.slots[slot].phase != .finished,
+                state.slots[slot].unlink == nil
+            else { return nil }
+            state.slots[slot].unlink = seqnum
+            guard case .inFlight(let token) = state.slots[slot].phase else { return .some(nil) }
+            return token
         }
-        guard let found, found.isTaken else { return outgoing.append(USBIPReply(unlink: seqnum, .success)) }
-        if let token = found.token { device.cancel(token) }
+        guard let token = found else { return answer(.reply(USBIPReply(unlink: seqnum, .success))) }
+        // Nil for a reset: it ends by itself.
+        if let token { device.cancel(token) }
+    }
+}
+
+extension USBIPSession.State {
+    /// Nil where none is left.
+    fileprivate mutating func take(_ submit: USBIPSubmit, _ memory: USBIPMemory?) -> Int? {
+        guard let slot = slots.take(submit, memory) else { return nil }
+        seqnums[submit.seqnum] = slot
+        bytesInFlight += submit.length
+        return slot
     }
 }
 

@@ -7,28 +7,26 @@ internal import VUSBCore
 /// A device that a peer has imported: takes the peer's commands and makes the answers. The cases are those of USBIP.md.
 /// One that has ended lives on until its last URB has.
 ///
-/// Concurrency model: the loop's thread does all but one thing: the source's threads complete URBs, which puts them into
-/// a queue of `state`, a Mutex that is held across no call out, and calls `wake` where nobody is going to look. What
-/// isn't in `state` is the loop's. Lock order: a leaf.
+/// Concurrency model: the loop's thread takes commands. Answers are made and sent by whoever's turn it is: the loop, or a
+/// source's thread that completes a URB while it's nobody's (T1 to T8 of USBIP.md). What both need is in `state`, a Mutex
+/// that is held across no call out. Lock order: a leaf.
 @safe
 final class USBIPSession: URBHandler, @unchecked Sendable {
     struct State: ~Copyable {
         var slots = USBIPSlots()
-        /// Slots whose URB has ended, in that order.
-        var ready: [Int] = []
-        var watch = Watch.asleep
+        /// The slots of what isn't answered yet.
+        var seqnums: [UInt32: Int] = [:]
+        /// What those ask for.
+        var bytesInFlight = 0
+        var ready: [USBIPEnded] = []
+        var turn = USBIPTurn.nobody
+        /// Nil where the loop sends all, and from its end on.
+        var sender: USBIPSender?
+        /// The loop has nothing of it that the socket hasn't taken: others may send.
+        var isDirect = false
+        var isEnded = false
         /// When the last transfer was answered that is use of the device.
         var lastTransfer: CoarseInstant?
-    }
-
-    /// Who is going to look at what has ended.
-    enum Watch: Equatable {
-        /// Whoever completes a URB wakes the loop.
-        case asleep
-        /// The loop has been woken, or is at it.
-        case awake
-        /// Nobody: what ends is dropped.
-        case gone
     }
 
     let device: VirtualDevice
@@ -36,23 +34,21 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     /// As it's told of.
     let peer: String
     let state = Mutex(State())
-    private let wake: @Sendable () -> Void
+    let wake: @Sendable () -> Void
 
     // SAFETY: from here on all is the loop's thread's.
-    var outgoing: USBIPOutgoing
     var memories: USBIPMemories
     var reader = USBIPFrameReader()
-    /// The slots of what is in flight.
-    var seqnums: [UInt32: Int] = [:]
-    /// What those ask for.
-    var bytesInFlight = 0
     var early = USBIPEarlyUnlinks()
-    private var draining: [Int] = []
     private var sinceAnswer = 0
-    private(set) var isEnded = false
     private var whenOver: (() -> Void)?
 
-    /// - Parameter wake: has the loop call `turn` soon; called on any thread.
+    // SAFETY: from here on all is the thread's whose turn it is.
+    var outgoing: USBIPOutgoing
+    var draining: [USBIPEnded] = []
+    var sending: [ByteBuffer] = []
+
+    /// - Parameter wake: has the loop call `answer` soon; called on any thread.
     init(
         _ device: VirtualDevice, deviceID: UInt32, peer: String, _ allocator: ByteBufferAllocator,
         wake: @escaping @Sendable () -> Void
@@ -63,64 +59,73 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         self.wake = wake
         outgoing = USBIPOutgoing(allocator)
         memories = USBIPMemories(allocator)
-        seqnums.reserveCapacity(USBIPLimits.urbs)
         draining.reserveCapacity(USBIPLimits.urbs)
-        state.withLock { $0.ready.reserveCapacity(USBIPLimits.urbs) }
+        state.withLock { state in
+            state.seqnums.reserveCapacity(USBIPLimits.urbs)
+            state.ready.reserveCapacity(USBIPLimits.urbs)
+        }
     }
 
     var inFlight: Int { state.withLock { $0.slots.inUse } }
 
     // MARK: - The loop's thread
 
-    /// Answers what has ended. Whoever completes a URB from now on wakes the loop again.
-    func turn() {
-        while answer(andSleep: true) {}
-    }
-
-    /// Carries out what the peer says. What ends meanwhile is for `turn`, which must follow.
+    /// Carries out what the peer says. What ends meanwhile is for `answer`, which must follow.
     /// - Returns: how many of the bytes have been taken. Fewer than there are where much is to be sent first.
     /// - Throws: where the peer is to be sent away.
     func receive(_ bytes: RawSpan) throws(USBIPViolation) -> Int {
+        let (isEnded, isMine) = state.withLock { state in
+            if !state.isEnded, state.turn == .nobody { state.turn = .loop }
+            return (state.isEnded, state.turn == .loop)
+        }
         guard !isEnded else { return bytes.byteCount }
-        state.withLock { if $0.watch == .asleep { $0.watch = .awake } }
-        return try read(bytes)
+        return try read(bytes, isFull: { isMine && self.outgoing.isFull })
     }
 
-    /// A URB has been submitted: answers what has ended, from time to time, so that a long read doesn't run out of slots
-    /// and memory.
-    func noteSubmit() {
+    /// A command has been carried out: makes answers to what has ended, from time to time, so that a long read doesn't run
+    /// out of slots and memory.
+    func noteCommand() {
         sinceAnswer += 1
-        if sinceAnswer >= USBIPLimits.turn { answerEnded() }
-    }
-
-    /// So that what is answered at once comes behind what has ended before: how frames are cut makes no difference.
-    func answerEnded() { answer(andSleep: false) }
-
-    /// - Returns: whether there was something.
-    @discardableResult
-    private func answer(andSleep: Bool) -> Bool {
+        guard sinceAnswer >= USBIPLimits.turn else { return }
         sinceAnswer = 0
-        state.withLock { state in
-            swap(&state.ready, &draining)
-            if andSleep, draining.isEmpty, state.watch == .awake { state.watch = .asleep }
-        }
-        guard !draining.isEmpty else { return false }
-        var isUse = false
-        for slot in draining {
-            let finished = state.withLock { $0.slots.release(slot) }
-            if seqnums[finished.seqnum] == slot { seqnums[finished.seqnum] = nil }
-            isUse = isUse || finished.isUse
-            answer(finished)
-        }
-        draining.removeAll(keepingCapacity: true)
-        if isUse { noteUse() }
-        if isEnded { noteEnd() }
-        return true
+        guard state.withLock({ $0.turn == .loop }) else { return }
+        _ = makeAnswers(orEndTurn: false)
     }
 
-    private func noteUse() {
-        let now = CoarseInstant.now
-        state.withLock { $0.lastTransfer = now }
+    /// Answers what has ended, unless somebody else is at it, who then looks again.
+    /// - Parameter write: sends what the socket doesn't take at once.
+    func answer(_ write: (inout [ByteBuffer]) -> Void) {
+        sinceAnswer = 0
+        let (isMine, isEnded) = state.withLock { state in
+            if state.turn == .nobody { state.turn = .loop }
+            return (state.turn == .loop, state.isEnded)
+        }
+        guard isMine else { return }
+        repeat {
+            // What a source's thread couldn't send comes first.
+            send(isEnded, write)
+            outgoing.give(to: &sending)
+            send(isEnded, write)
+        } while makeAnswers(orEndTurn: true)
+        noteEnd()
+    }
+
+    private func send(_ isEnded: Bool, _ write: (inout [ByteBuffer]) -> Void) {
+        if isEnded {
+            sending.removeAll()
+        } else if !sending.isEmpty, !sendDirectly() {
+            write(&sending)
+        }
+    }
+
+    /// - Parameter sender: nil where no descriptor was left: the loop sends all then.
+    func mayBeSent(by sender: USBIPSender?) {
+        state.withLock { $0.sender = sender }
+    }
+
+    /// The socket has taken all that the loop has had for it.
+    func loopIsEmpty() {
+        state.withLock { $0.isDirect = $0.sender != nil }
     }
 
     // MARK: - Ends
@@ -128,40 +133,28 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     /// Cancels what is in flight and answers nobody.
     /// - Parameter over: called once, on the loop's thread, when its last URB has ended.
     func end(over: @escaping () -> Void) {
-        guard !isEnded else { return }
-        isEnded = true
+        let tokens = state.withLock { state -> [URBToken]? in
+            guard !state.isEnded else { return nil }
+            state.isEnded = true
+            state.isDirect = false
+            state.sender = nil
+            return state.slots.tokens
+        }
+        guard let tokens else { return }
         whenOver = over
         reader = USBIPFrameReader()
-        for token in state.withLock({ $0.slots.tokens }) { device.cancel(token) }
-        turn()
-        noteEnd()
+        for token in tokens { device.cancel(token) }
+        answer { _ in }
     }
 
     /// Waits no longer.
     func abandon() {
-        state.withLock { $0.watch = .gone }
+        state.withLock { $0.turn = .gone }
         whenOver.take()?()
     }
 
     private func noteEnd() {
-        guard inFlight == 0 else { return }
+        guard state.withLock({ $0.isEnded && $0.slots.inUse == 0 && $0.turn == .nobody }) else { return }
         whenOver.take()?()
-    }
-
-    // MARK: - The source's threads
-
-    func urbCompleted(_ urb: consuming URB) {
-        let slot = Int(urb.context)
-        var urb: URB? = consume urb
-        let isToWake = state.withLock { state in
-            guard state.watch != .gone else { return false }
-            state.slots[slot].urb = urb.take()
-            state.slots[slot].phase = .finished
-            state.ready.append(slot)
-            guard state.watch == .asleep else { return false }
-            state.watch = .awake
-            return true
-        }
-        if isToWake { wake() }
     }
 }

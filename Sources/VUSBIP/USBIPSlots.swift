@@ -31,6 +31,14 @@ struct USBIPFinished: ~Copyable {
     let memory: USBIPMemory?
     var urb: URB?
 
+    /// Bytes that it has asked for.
+    var length: Int {
+        switch urb {
+        case .some(let urb): urb.requestedLength
+        case .none: 0
+        }
+    }
+
     /// A driver polls interrupt endpoints all the time: what they bring isn't its guest's work with the device.
     var isUse: Bool {
         switch urb {
@@ -40,40 +48,20 @@ struct USBIPFinished: ~Copyable {
     }
 }
 
-/// The slots of a session, made once: nothing is allocated for a URB.
-@safe
-struct USBIPSlots: ~Copyable, @unchecked Sendable {
-    // SAFETY: the memory has this value as its only owner; `USBIPSession` guards it with its Mutex.
-    private let base: UnsafeMutablePointer<USBIPSlot>
-    private var free: [Int]
+/// The slots of a session.
+struct USBIPSlots: ~Copyable {
+    private var memory = USBIPSlotMemory { USBIPSlot() }
 
-    init() {
-        unsafe base = UnsafeMutablePointer<USBIPSlot>.allocate(capacity: USBIPLimits.urbs)
-        for index in 0..<USBIPLimits.urbs { unsafe (base + index).initialize(to: USBIPSlot()) }
-        free = Array((0..<USBIPLimits.urbs).reversed())
-    }
-
-    deinit {
-        unsafe base.deinitialize(count: USBIPLimits.urbs)
-        unsafe base.deallocate()
-    }
-
-    var inUse: Int { USBIPLimits.urbs - free.count }
+    var inUse: Int { memory.inUse }
 
     subscript(index: Int) -> USBIPSlot {
-        _read {
-            precondition(index >= 0 && index < USBIPLimits.urbs)
-            yield unsafe base[index]
-        }
-        _modify {
-            precondition(index >= 0 && index < USBIPLimits.urbs)
-            yield unsafe &base[index]
-        }
+        _read { yield memory[index] }
+        _modify { yield &memory[index] }
     }
 
     /// Nil where all are in use.
     mutating func take(_ submit: USBIPSubmit, _ memory: USBIPMemory?) -> Int? {
-        guard let index = free.popLast() else { return nil }
+        guard let index = self.memory.take() else { return nil }
         self[index].phase = .submitting
         self[index].seqnum = submit.seqnum
         self[index].wirePacketCount = submit.wirePacketCount
@@ -87,7 +75,7 @@ struct USBIPSlots: ~Copyable, @unchecked Sendable {
             seqnum: self[index].seqnum, wirePacketCount: self[index].wirePacketCount,
             unlink: self[index].unlink.take(), memory: self[index].memory.take(), urb: self[index].urb.take())
         self[index].phase = .free
-        free.append(index)
+        memory.giveBack(index)
         return finished
     }
 

@@ -252,7 +252,7 @@ def main():
             found["loopback"] = loopback(options.programs, options.rounds, bars)
         if "machine" in options.part:
             found["machine"], more = table(
-                "usbip", {"rounds": 2, "megabytes": 16, "requests": 100, "iterations": 50}, MACHINE, "vusbd", "kernel",
+                "usbip", {"rounds": 3, "megabytes": 16, "requests": 300, "iterations": 100}, MACHINE, "vusbd", "kernel",
                 "Imported by vhci-hcd in one machine, from vusbd and from usbip-host")
             bars += more
     except (servers.Failure, vm.Failure) as failure:

@@ -36,37 +36,17 @@ struct USBIPImportSlot: ~Copyable {
     var urb: URB?
 }
 
-/// The slots of a session, made once: nothing is allocated for a URB. A slot is named by its index and the generation of its use.
-@safe
-struct USBIPImportSlots: ~Copyable, @unchecked Sendable {
-    // SAFETY: the memory has this value as its only owner; `USBIPImportSession` guards it with its Mutex.
-    private let base: UnsafeMutablePointer<USBIPImportSlot>
-    private var free: [Int]
+/// The slots of a session. A slot is named by its index and the generation of its use.
+struct USBIPImportSlots: ~Copyable {
+    private var memory = USBIPSlotMemory { USBIPImportSlot() }
     /// By a token's index: the slot of its URB, or -1.
     private var byToken: [Int] = []
 
-    init() {
-        unsafe base = UnsafeMutablePointer<USBIPImportSlot>.allocate(capacity: USBIPLimits.urbs)
-        for index in 0..<USBIPLimits.urbs { unsafe (base + index).initialize(to: USBIPImportSlot()) }
-        free = Array((0..<USBIPLimits.urbs).reversed())
-    }
-
-    deinit {
-        unsafe base.deinitialize(count: USBIPLimits.urbs)
-        unsafe base.deallocate()
-    }
-
-    var inUse: Int { USBIPLimits.urbs - free.count }
+    var inUse: Int { memory.inUse }
 
     subscript(index: Int) -> USBIPImportSlot {
-        _read {
-            precondition(index >= 0 && index < USBIPLimits.urbs)
-            yield unsafe base[index]
-        }
-        _modify {
-            precondition(index >= 0 && index < USBIPLimits.urbs)
-            yield unsafe &base[index]
-        }
+        _read { yield memory[index] }
+        _modify { yield &memory[index] }
     }
 
     func name(of index: Int) -> URBToken { URBToken(index: index, generation: self[index].generation) }
@@ -78,7 +58,7 @@ struct USBIPImportSlots: ~Copyable, @unchecked Sendable {
 
     /// Nil where all are in use. The URB is still the caller's.
     mutating func take(_ urb: borrowing URB, isOwn: Bool) -> URBToken? {
-        guard let index = free.popLast() else { return nil }
+        guard let index = memory.take() else { return nil }
         self[index].generation = self[index].generation == .max ? 1 : self[index].generation + 1
         self[index].phase = .waiting
         self[index].token = urb.token
@@ -108,7 +88,7 @@ struct USBIPImportSlots: ~Copyable, @unchecked Sendable {
 
     mutating func release(_ index: Int) {
         self[index].phase = .free
-        free.append(index)
+        memory.giveBack(index)
     }
 }
 

@@ -46,7 +46,10 @@ enum USBIPHeard: Equatable, Sendable {
 struct USBIPHeardParser {
     private var bytes: [UInt8] = []
     private var start = 0
-    private var hasImported = false
+    private var hasImported: Bool
+
+    /// - Parameter hasImported: there is no answer to an import to come.
+    init(hasImported: Bool = false) { self.hasImported = hasImported }
 
     private var count: Int { bytes.count - start }
 
