@@ -4,6 +4,7 @@
 
 Prints `N passed, N failed` at the end. With real kernels it's Tests/VM's cases usbip-load and usbip-vsock.
 """
+import glob
 import os
 import select
 import socket
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import tty
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../kmod-shim/attach/vusb-attach.c")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../kmod-shim/attach")
 STATUS = """hub port sta spd dev      sockfd local_busid
 hs  0000 006 000 00000000 000000 0-0
 hs  0001 004 000 00000000 000000 0-0
@@ -26,7 +27,7 @@ LIMIT = 120
 # where it never does. As a virtio port does, one that has hung up takes nothing more.
 PUMP = r'''
 #include <poll.h>
-#include <stdio.h>
+#include <signal.h>
 #include <unistd.h>
 static int counted_poll(struct pollfd *entries, nfds_t count, int limit)
 {
@@ -45,9 +46,7 @@ static int counted_poll(struct pollfd *entries, nfds_t count, int limit)
     return ready;
 }
 #define poll counted_poll
-#define main attach_main
-#include SOURCE
-#undef main
+#include PUMP
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -114,8 +113,19 @@ LISTS = {
     "texts without an end": (listing(1, b"\xff" * 311 + b"\0"), 0, "?" * 31 + "\tffff:ffff\t?"),
     "interfaces that don't come": (listing(1, record(interfaces=255)), 1, "is cut short"),
 }
-WRONG = ["tcp:localhost:1", "tcp:127.0.0.1", "tcp:127.0.0.1:0", "tcp:127.0.0.1:65536", "tcp:[::1:1", "tcp:::1:1", "vsock:1",
-         "vsock:x:1", "vsock:4294967295:1", "vsock:1:4294967295", "unix:", "unix:" + "/x" * 60, "serial:port", "udp:1:1", ""]
+# Streams that can't be, and the remedy that is named.
+PORT = "write one from 1 to 65535"
+ADDRESS = "write one, such as tcp:127.0.0.1:3240"
+NUMBER = "write a number, such as vsock:2:3240"
+KIND = "write tcp:ADDRESS:PORT, vsock:CID:PORT, unix:PATH or serial:PATH"
+WRONG = {
+    "tcp:localhost:1": ADDRESS, "tcp:127.0.0.1": PORT, "tcp:127.0.0.1:": PORT, "tcp:127.0.0.1:0": PORT,
+    "tcp:127.0.0.1:65536": PORT, "tcp:127.0.0.1:1x": PORT, "tcp:[::1:1": ADDRESS, "tcp:::1:1": ADDRESS, "tcp:[]:1": ADDRESS,
+    "tcp:[127.0.0.1]:1": ADDRESS, "tcp::1": ADDRESS, "tcp:" + "1" * 60 + ":1": ADDRESS, "vsock:1": NUMBER, "vsock:x:1": NUMBER,
+    "vsock:1:2:3": NUMBER, "vsock:4294967295:1": NUMBER, "vsock:1:4294967295": NUMBER, "unix:": "write one, such as unix:",
+    "unix:" + "/x" * 60: "use a shorter one", "serial:port": "write that of a port, such as serial:/dev/",
+    "udp:1:1": KIND, "": KIND,
+}
 
 
 class Bench:
@@ -127,10 +137,12 @@ class Bench:
         os.mkdir(os.path.join(directory, "vhci"))
         with open(os.path.join(directory, "vhci/status"), "w") as file:
             file.write(STATUS)
-        self.build(self.program, f'-DVHCI="{directory}/vhci/"', SOURCE)
+        sources = glob.glob(SOURCES + "/*.c")
+        self.build(self.program, f'-DVHCI="{directory}/vhci/"', *sources)
         with open(self.pump + ".c", "w") as file:
             file.write(PUMP)
-        self.build(self.pump, "-D_GNU_SOURCE", f'-DSOURCE="{SOURCE}"', self.pump + ".c")
+        others = [source for source in sources if os.path.basename(source) not in ("main.c", "pump.c")]
+        self.build(self.pump, f"-I{SOURCES}", f'-DPUMP="{SOURCES}/pump.c"', self.pump + ".c", *others)
 
     @staticmethod
     def build(program, *arguments):
@@ -143,13 +155,16 @@ class Bench:
         self.failed += not is_right
         print(("ok   " if is_right else "FAIL ") + name + ("" if is_right else f": {shown}"))
 
+    def call(self, *arguments):
+        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+        return subprocess.run(
+            [self.program, *arguments], capture_output=True, timeout=LIMIT, env=environment, check=False)
+
     def run(self, *arguments):
         """Its status, and all that it said and wrote to vhci-hcd."""
         attach = os.path.join(self.directory, "vhci/attach")
         open(attach, "w").close()
-        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
-        result = subprocess.run(
-            [self.program, *arguments], capture_output=True, timeout=LIMIT, env=environment, check=False)
+        result = self.call(*arguments)
         with open(attach) as file:
             return result.returncode, (result.stdout + result.stderr).decode() + file.read()
 
@@ -183,6 +198,14 @@ class Bench:
         result = self.beside(name, answer, *[stream if argument == "STREAM" else argument for argument in arguments])
         server.close()
         self.check(name, result[0] == status and text in result[1], result)
+
+    def nobody(self):
+        """A port that was somebody's: nobody listens there."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            stream = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        result = self.run("-l", stream)
+        expected = f"vusb-attach: {stream}: Connection refused: see whether a USB/IP server listens there\n"
+        self.check("nobody listens", result == (1, expected), result)
 
     def serial(self):
         """A port with something left by somebody before: asked again, and told of the end by zeros."""
@@ -246,12 +269,20 @@ def main():
             bench.serve("import: " + name, said, status, text, "STREAM", "1-1")
         for name, (said, status, text) in LISTS.items():
             bench.serve("list: " + name, said, status, text, "-l", "STREAM")
-        for stream in WRONG:
-            result = bench.run(stream, "1-1")
-            bench.check(f"no stream: '{stream[:30]}'", result[0] == 2, result)
-        for arguments in ([], ["-l"], ["tcp:127.0.0.1:1"], ["tcp:127.0.0.1:1", ""], ["tcp:127.0.0.1:1", "1" * 32], ["-x"]):
-            result = bench.run(*arguments)
-            bench.check(f"usage: {arguments}", result[0] == 2 and "usage:" in result[1], result)
+        for stream, remedy in WRONG.items():
+            status, said = bench.run(stream, "1-1")
+            is_told = said.startswith(f"vusb-attach: {stream}: ") and remedy in said and said.count("\n") == 1
+            bench.check(f"no stream: '{stream[:30]}'", status == 2 and is_told, (status, said))
+        bench.nobody()
+        stream = "tcp:127.0.0.1:1"
+        for arguments in ([], ["-l"], [stream], [stream, ""], [stream, "1" * 32], ["-x"], ["--x"]):
+            result = bench.call(*arguments)
+            is_right = (result.returncode, result.stdout) == (2, b"") and b"usage:" in result.stderr
+            bench.check(f"usage: {arguments}", is_right, result)
+        for arguments in (["-h"], ["--help"], ["-l", "-h"]):
+            result = bench.call(*arguments)
+            is_right = (result.returncode, result.stderr) == (0, b"") and result.stdout.startswith(b"usage:")
+            bench.check(f"help: {arguments}", is_right, result)
         bench.serial()
         bench.hang_up("a hang-up while the kernel takes nothing", b"")
         bench.hang_up("a hang-up while a frame waits as well", struct.pack(">I", 2) + bytes(44))

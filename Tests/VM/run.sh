@@ -8,7 +8,7 @@
 # A case is a folder in cases/ with a guest half (guest.sh, run by the guest's /init) and, where it needs one, a host
 # half (host.sh: QEMU's arguments, files, and steps that the guest asks for). See README.md. Logs go to out/vm/CASE.log.
 # KERNEL is one of kernel.sh's; a case without it runs on all that it names, by default 6.1. Without --image the guest
-# images are built first; all cases share them.
+# images are built first; all cases share them. Cases that may take long are begun first.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,12 +17,18 @@ logs=$root/out/vm
 image=
 jobs=2
 
-usage() { sed -n '3,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '3,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 # case_kernels NAME: CASE@KERNEL for each kernel that it runs on, as its host half says.
 case_kernels() (
     kernels=(6.1)
     [[ ! -f $here/cases/$1/host.sh ]] || . "$here/cases/$1/host.sh"
     printf '%s\n' "${kernels[@]/#/$1@}"
+)
+# case_limit NAME: how many seconds it may take, as its host half says; 0 where it doesn't.
+case_limit() (
+    time_limit=0
+    [[ ! -f $here/cases/$1/host.sh ]] || . "$here/cases/$1/host.sh"
+    echo "$time_limit"
 )
 list_cases() {
     local case
@@ -54,6 +60,10 @@ for name in "${wanted[@]}"; do
         *) mapfile -t -O "${#selected[@]}" selected < <(case_kernels "$name") ;;
     esac
 done
+# At the end both runners have something to do.
+mapfile -t selected < <(
+    for name in "${selected[@]}"; do echo "$(case_limit "${name%@*}") $name"; done | sort -s -k 1,1 -nr | cut -d ' ' -f 2
+)
 mapfile -t kernels < <(printf '%s\n' "${selected[@]#*@}" | sort -u)
 
 mkdir -p "$logs"

@@ -50,6 +50,29 @@ import VUSBTestSupport
         await bench.close()
     }
 
+    /// I1: also where its device has to wait until who had it last has let go of it.
+    @Test func aFirstTryEndsThoughItsDeviceHasToWait() async throws {
+        let bench = try await Self.imported()
+        bench.importer.devices.holdOpen(Self.id)
+        let attach = try await bench.plane.attach(Self.id.rawValue, AttachRequest(guest: "web1"))
+        _ = await bench.importer.devices.heldOpens.wait(for: 1)
+        try bench.importer.lose(Self.id, reason: "the server has vanished")
+        let lost = await bench.event("device-left")?.sequence ?? 0
+        let forget = try await bench.finish(await bench.plane.forgetImport(Self.id.rawValue, ReleaseRequest()))
+        #expect(forget.state == .succeeded)
+        let operation = try await bench.plane.addImport(Self.request)
+        bench.importer.succeed(Self.id)
+        while await bench.plane.arrivalWaiters[Self.id] == nil { await Task.yield() }
+        try bench.importer.arrive(Self.id, "0525:a4a0 S1")
+        #expect(try await bench.finish(operation).state == .succeeded)
+        let early = await bench.plane.eventRing.known.filter { $0.type == "device-arrived" && $0.sequence > lost }
+        #expect(early.isEmpty)
+        bench.importer.devices.letOpen(Self.id)
+        #expect(try await bench.finish(attach).state == .failed)
+        #expect(await bench.event("device-arrived", after: lost)?.device == Self.id.rawValue)
+        await bench.close()
+    }
+
     /// I2
     @Test func oneWhoseFirstTryFailsIsTakenBack() async throws {
         let bench = try await Bench()

@@ -148,6 +148,21 @@ struct USBIPImportHostileTests {
         await rig.finish()
     }
 
+    @Test("V14: a server that doesn't read, while bytes wait")
+    func deaf() async throws {
+        var patience = USBIPImporter.once
+        patience.reading = .milliseconds(50)
+        patience.look = .milliseconds(20)
+        let rig = try await Rig(patience)
+        rig.server.change { $0.isDeaf = true }
+        // More than a socket's buffers hold.
+        rig.device.submit(
+            TestURB.out(
+                EndpointAddress(rawValue: 2), Array(repeating: 1, count: 1 << 20), pool: rig.device.pool,
+                handler: rig.handler))
+        try await rig.expectCut("doesn't read")
+    }
+
     @Test("S1, S2: flags, and what a SUBMIT looks like")
     func submit() async throws {
         let rig = try await Rig()

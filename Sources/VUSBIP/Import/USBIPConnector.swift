@@ -10,6 +10,8 @@ internal import VUSBCore
 struct USBIPConnector {
     let group: any EventLoopGroup
     let limit: Duration
+    /// Of names; nil for the system's.
+    var resolver: (any Resolver & Sendable)?
 
     /// - Parameter make: the handler of the connection, which is in its pipeline when this returns.
     func connect<Handler: ChannelHandler & Sendable>(
@@ -67,6 +69,7 @@ struct USBIPConnector {
     private func bootstrap(_ server: USBIPServer, _ loop: any EventLoop) -> ClientBootstrap {
         let bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(TimeAmount(limit))
+            .resolver(resolver)
             .channelOption(
                 .writeBufferWaterMark, value: .init(low: USBIPLimits.outboxLow, high: USBIPLimits.outboxHigh)
             )

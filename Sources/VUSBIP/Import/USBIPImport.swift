@@ -2,6 +2,7 @@
 
 internal import Logging
 internal import NIOCore
+internal import NIOPosix
 internal import Synchronization
 internal import VUSBCore
 
@@ -20,6 +21,8 @@ final class USBIPImport: Sendable {
     /// What the imports of a source share.
     struct Surroundings: Sendable {
         let group: any EventLoopGroup
+        /// Of servers' names; nil for the system's.
+        var resolver: (any Resolver & Sendable)?
         let patience: USBIPImportPatience
         let loops: USBIPLoopGuard
         let logger: Logger
@@ -110,7 +113,7 @@ final class USBIPImport: Sendable {
 
     /// The connection, the device's record.
     private func arrive() async throws(USBError) -> Presence {
-        let connector = USBIPConnector(group: around.group, limit: patience.operation)
+        let connector = USBIPConnector(group: around.group, limit: patience.operation, resolver: around.resolver)
         let connection = try await connector.connect(remote.server) { loop in
             USBIPImportConnection(remote, patience, around.loops, loop)
         }

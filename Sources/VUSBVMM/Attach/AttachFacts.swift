@@ -4,6 +4,7 @@ internal import VUSBCore
 
 /// What a guest says of its ways to attach devices from inside (`GuestScript.attachFacts`).
 struct AttachFacts: Sendable {
+    /// What an address of this host is to a guest.
     enum Reach { case loopback, any, address }
 
     /// Names of serial ports that lead to vusbd begin so.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import VUSBCore
-
 /// How devices are attached inside a guest, as it was found when the guest was loaded.
 package struct AttachWay: Sendable, Hashable {
     /// A client of USB/IP in the guest.
@@ -48,16 +46,5 @@ package struct AttachWay: Sendable, Hashable {
         case .usbip: stream.usbipArguments(["attach"]) + ["-b", busID]
         case .helper: (stream.isSerial ? ["-d"] : []) + ["\(stream)", busID]
         }
-    }
-}
-
-/// What came of making a guest ready to attach devices inside.
-package struct AttachLoad: Sendable {
-    package var loaded: LoadedModules
-    package var way: AttachWay
-
-    package init(loaded: LoadedModules, way: AttachWay) {
-        self.loaded = loaded
-        self.way = way
     }
 }

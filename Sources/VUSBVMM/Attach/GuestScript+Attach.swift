@@ -15,7 +15,7 @@ extension GuestScript {
             for port in "$root"/sys/class/virtio-ports/*; do
                 name=
                 if [ -r "$port/name" ]; then IFS= read -r name <"$port/name" || :; fi
-                case $name in org.vusb.usbip.*) say port "/dev/${port##*/} $name" ;; esac
+                case $name in \(AttachFacts.portPrefix)*) say port "/dev/${port##*/} $name" ;; esac
             done
             if [ -r "$root/proc/net/route" ]; then
                 while read -r interface destination gateway rest; do
@@ -32,11 +32,14 @@ extension GuestScript {
             [ -d "$root/sys/devices/platform/vhci_hcd.0" ] || exit 4
             """
 
+    /// Where the helper may be put, in the order in which they are tried.
+    static let helperPlaces = ["/run", "/tmp", "/var/tmp"]
+
     /// Makes a directory of root's own in which programs can be run, and says where. $2: its name. Ends with 3 where there
     /// is no such place.
     static let makeDirectory =
         head + """
-            for base in /run /tmp /var/tmp; do
+            for base in \(helperPlaces.joined(separator: " ")); do
                 directory=$root$base/$2
                 mkdir -m 700 "$directory" 2>/dev/null || continue
                 if printf '#!/bin/sh\\nexit 0\\n' >"$directory/try" && chmod 700 "$directory/try" &&

@@ -84,13 +84,25 @@ final class TestImporter: DeviceImporter {
 
     /// A try succeeds: the device is there.
     func connect(_ id: DeviceID, _ product: String) throws(USBError) {
+        showImported(id)
+        try arrive(id, product)
+        end(id, .success(()))
+    }
+
+    /// A try succeeds; of its device the stream tells later.
+    func succeed(_ id: DeviceID) {
+        showImported(id)
+        end(id, .success(()))
+    }
+
+    private func showImported(_ id: DeviceID) {
         change(id) {
             $0.state = .imported
             $0.attempts = 0
         }
-        _ = try devices.plugIn("\(id) \(product)")
-        end(id, .success(()))
     }
+
+    func arrive(_ id: DeviceID, _ product: String) throws(USBError) { _ = try devices.plugIn("\(id) \(product)") }
 
     /// A try succeeds, and what the device says of itself can't be believed.
     func refuse(_ id: DeviceID, reason: String) {

@@ -35,6 +35,8 @@ final class USBIPFakeServer: Sendable {
         var answerControl: @Sendable (Command) -> [UInt8]? = { _ in nil }
         /// Bytes in one write; all for nil.
         var piece: Int?
+        /// Behind the next header nothing is read any more.
+        var isDeaf = false
     }
 
     let path = "/tmp/vusb-fake-\(UUID().uuidString.prefix(8))"
@@ -115,6 +117,13 @@ final class USBIPFakeServer: Sendable {
 
     private func waitForEnd(_ peer: Int32) { while read(peer, 1) != nil {} }
 
+    /// As `waitForEnd`, and reads nothing.
+    private func waitForHangUp(_ peer: Int32) -> Command? {
+        var entry = pollfd(fd: peer, events: 0, revents: 0)
+        while unsafe poll(&entry, 1, -1) < 0 && errno == EINTR {}
+        return nil
+    }
+
     private func read(_ peer: Int32, _ count: Int) -> [UInt8]? {
         var bytes: [UInt8] = []
         while bytes.count < count {
@@ -128,6 +137,7 @@ final class USBIPFakeServer: Sendable {
 
     private func next(_ peer: Int32) -> Command? {
         guard let bytes = read(peer, 48) else { return nil }
+        guard !behaviour.withLock({ $0.isDeaf }) else { return waitForHangUp(peer) }
         func word(_ offset: Int) -> UInt32 { bytes[offset..<(offset + 4)].reduce(0) { $0 << 8 | UInt32($1) } }
         var command = Command(
             command: word(0), seqnum: word(4), isIn: word(12) == 1, endpoint: word(16), flags: word(20),

@@ -36,6 +36,7 @@ final class USBIPImporter: Sendable {
         patience.reset = .seconds(60)
         patience.unlink = .seconds(60)
         patience.ending = .seconds(60)
+        patience.reading = .seconds(60)
         patience.renewal = .seconds(60)
         return patience
     }

@@ -47,8 +47,8 @@ ends_with() {
 ends_with 4 "it's in use" vusb-attach vsock:1:3240 1-1
 ends_with 1 "there is no such device" vusb-attach vsock:1:3240 1-7
 ends_with 1 "Connection reset\|refused" vusb-attach vsock:1:99 1-1
-ends_with 2 "no such stream" vusb-attach udp:1:99 1-1
-ends_with 2 "no such address" vusb-attach tcp:localhost:3240 1-1
+ends_with 2 "no such kind of stream" vusb-attach udp:1:99 1-1
+ends_with 2 "no numeric address" vusb-attach tcp:localhost:3240 1-1
 ends_with 2 "usage" vusb-attach vsock:1:3240
 
 note "serial adapter"
