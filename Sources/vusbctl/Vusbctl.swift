@@ -55,7 +55,10 @@ struct Vusbctl: AsyncParsableCommand {
             return failure.exit
         }
         Output.complain(fullMessage(for: error))
-        return code == .validationFailure ? .usage : .failed
+        guard code == .validationFailure else { return .failed }
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        if let text = Suggestion.text(for: arguments, of: Self.self) { Output.complain(text) }
+        return .usage
     }
 
     /// Prints help, the version, a completion script: what was asked for.

@@ -6,6 +6,8 @@ package enum AttachAddress: Sendable, Hashable {
     case vsock(port: UInt32)
     /// - Parameter host: a numeric address of this host.
     case tcp(host: String, port: UInt16)
+    /// As `tcp`, with certificates: no client of Linux's speaks that by itself.
+    case tls(host: String, port: UInt16)
     /// Of this host; the guest's machine connects a serial port to it.
     case unix(path: String)
 }
@@ -50,28 +52,5 @@ package enum AttachStream: Sendable, Hashable, CustomStringConvertible {
     func usbipArguments(_ command: [String]) -> [String] {
         guard case .tcp(let host, let port) = self else { return [] }
         return (port == Self.defaultPort ? [] : ["--tcp-port", "\(port)"]) + command + ["-r", host]
-    }
-}
-
-/// What a person types in the guest where vusbd can't.
-package enum AttachRecipe {
-    /// Such as `modprobe vhci-hcd; usbip attach -r 10.0.2.2 -b BUSID`; one for each address that there is.
-    /// - Parameter isMachine: the guest is a virtual machine, to which this host's loopback is another one's.
-    package static func lines(_ addresses: [AttachAddress], isMachine: Bool) -> [String] {
-        addresses.map { "modprobe vhci-hcd; " + stream($0, isMachine).command("BUSID") }
-    }
-
-    private static func stream(_ address: AttachAddress, _ isMachine: Bool) -> AttachStream {
-        switch address {
-        case .vsock(let port): .vsock(port: port)
-        case .unix where isMachine: .serial(path: "/dev/virtio-ports/\(AttachFacts.portPrefix)0")
-        case .unix(let path): .unix(path: path)
-        case .tcp(let host, let port):
-            switch AttachFacts.reach(of: host) {
-            case .loopback where isMachine: .tcp(host: AttachFacts.userNetworkHost, port: port)
-            case .loopback, .address: .tcp(host: host, port: port)
-            case .any: .tcp(host: "HOST", port: port)
-            }
-        }
     }
 }
