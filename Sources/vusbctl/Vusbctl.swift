@@ -28,7 +28,7 @@ struct Vusbctl: AsyncParsableCommand {
 
     static func main() async {
         do {
-            var command = try parseAsRoot(Arguments.reordered(Array(CommandLine.arguments.dropFirst())))
+            var command = try parseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -38,6 +38,8 @@ struct Vusbctl: AsyncParsableCommand {
             Glibc.exit(report(error).rawValue)
         }
     }
+
+    private static var arguments: [String] { Arguments.reordered(Array(CommandLine.arguments.dropFirst())) }
 
     /// Says what went wrong, and which code says it to programs.
     private static func report(_ error: any Error) -> Exit {
@@ -56,7 +58,6 @@ struct Vusbctl: AsyncParsableCommand {
         }
         Output.complain(fullMessage(for: error))
         guard code == .validationFailure else { return .failed }
-        let arguments = Array(CommandLine.arguments.dropFirst())
         if let text = Suggestion.text(for: arguments, of: Self.self) { Output.complain(text) }
         return .usage
     }

@@ -148,13 +148,13 @@ class Chain(Case):
         until(lambda: self.imports(second)["ip-disk"]["attempts"] > 1)
         # Whether it waits or tries just now.
         self.assertIn("Connection refused", self.imports(second)["ip-disk"]["reason"])
-        away = f"1-1 of {self.server} isn't here now"
-        self.assertIn(f"ip-disk: {away}, ", second.vusbctl("status").stdout)
+        away = f"1-1 of {self.server}"
+        self.assertIn(f"ip-disk: {away} isn't here now, ", second.vusbctl("status").stdout)
         self.assertEqual([item["id"] for item in json.loads(second.vusbctl("status", "--json").stdout)["away"]], ["ip-disk"])
         for command in (("attach", "ip-disk", "web1"), ("claim", "explain", "ip-disk")):
             run = second.vusbctl(*command)
             self.assertEqual(run.returncode, 1, run)
-            self.assertIn(f"device ip-disk, imported as {away}: ", run.stderr)
+            self.assertIn(f"device ip-disk, imported as {away}, isn't here now: ", run.stderr)
             self.assertIn("vusbctl forget ip-disk", run.stderr)
         findings = [item for item in second.ctl("GET", "/v1/doctor") if item["check"] == "import ip-disk"]
         # A try that is just under way isn't told of.

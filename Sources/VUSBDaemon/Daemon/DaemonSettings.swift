@@ -93,10 +93,9 @@ package struct DaemonSettings: Sendable {
     /// One that was named is there, and a program; which guests it suits is seen when they are loaded.
     private static func check(helper path: String, _ option: String) throws(DaemonFailure) {
         do {
-            _ = try AttachHelper(places: [path]).look()
+            _ = try AttachHelper.look(at: path)
         } catch {
-            let remedy = error.remedy.map { "; \($0)" } ?? ""
-            throw DaemonFailure("\(option) \(quoted(path)): \(error.message)\(remedy)")
+            throw DaemonFailure("\(option): \(error.message); build it by make -C kmod-shim attach, or leave that out")
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Glibc
-internal import VUSBCore
+package import VUSBCore
 
 extension AttachHelper {
     /// A file that is to be the helper.
@@ -14,7 +14,7 @@ extension AttachHelper {
     }
 
     /// - Throws: `notFound`, `accessDenied`, `io`, `invalid`.
-    static func look(at path: String) throws(USBError) -> Look {
+    package static func look(at path: String) throws(USBError) -> Look {
         let bytes = try LocalFile.read(path, limit: maximumSize + 1)
         guard bytes.count <= maximumSize, let needsLoader = needsLoader(bytes) else {
             throw USBError(.invalid, "\(path) is no program of Linux's", remedy: remedy)
