@@ -213,6 +213,7 @@ import VUSBTestSupport
         let info = try await Self.info(bench)
         #expect(info.state == .connecting)
         #expect(info.reason == "the server has vanished")
+        #expect(await bench.plane.importFindings().map(\.check) == ["import ip-10.0.0.2-1-1"])
         let asked = AttachRequest(guest: "web1")
         let problem = await problem { _ = try await bench.plane.attach(Self.id.rawValue, asked) }
         #expect(problem?.detail.hasSuffix("isn't here now: the server has vanished; a try is under way") == true)

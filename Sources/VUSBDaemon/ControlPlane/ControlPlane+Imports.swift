@@ -300,9 +300,9 @@ extension ControlPlane {
         return importTable[id]
     }
 
-    /// Imports that wait, for `doctor`.
+    /// Imports that are away, for `doctor`; of one that was never tried yet there is nothing to say.
     func importFindings() -> [Finding] {
-        imports().filter { $0.state == .waiting }.map { info in
+        imports().filter { $0.state != .imported && $0.reason != nil }.map { info in
             let times = info.attempts == 1 ? "once" : "\(info.attempts) times"
             return Finding(
                 check: "import \(info.id)", level: .warning,
