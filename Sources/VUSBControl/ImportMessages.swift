@@ -35,7 +35,7 @@ package struct ImportInfo: Codable, Sendable, Equatable {
     package var server: String
     package var busid: String
     package var state: State
-    /// Why it waits.
+    /// Why it waits, or what the last try has failed with while there is another.
     package var reason: String?
     /// Seconds since 1970: since when the device is there, or isn't.
     package var since: Double
@@ -64,6 +64,7 @@ package struct ImportInfo: Codable, Sendable, Equatable {
 
 /// A device that a server lends to whoever imports it.
 package struct OfferInfo: Codable, Sendable, Equatable {
+    /// Of one with a fault whatever the server calls it.
     package var busid: String
     /// Four hexadecimal digits each.
     package var idVendor: String
@@ -72,17 +73,37 @@ package struct OfferInfo: Codable, Sendable, Equatable {
     package var speed: String
     /// Two hexadecimal digits.
     package var deviceClass: String
+    /// `class/subclass/protocol` of each interface, hexadecimal; the first few.
+    package var interfaces: [String]
+    /// What it says of itself where it's imported, else what its ids mean to this host (usb.ids).
+    package var name: String?
+    /// What it is by its classes, such as `mass storage`.
+    package var kind: String?
     /// The id of the import that is this device already.
     package var imported: String?
+    /// How that is now.
+    package var importState: ImportInfo.State?
+    /// Why that isn't there.
+    package var reason: String?
+    /// Why it can't be imported: the server's entry is garbled.
+    package var fault: String?
 
     package init(
-        busid: String, idVendor: String, idProduct: String, speed: String, deviceClass: String, imported: String? = nil
+        busid: String, idVendor: String = "0000", idProduct: String = "0000", speed: String = "full",
+        deviceClass: String = "00", interfaces: [String] = [], name: String? = nil, kind: String? = nil,
+        imported: String? = nil, importState: ImportInfo.State? = nil, reason: String? = nil, fault: String? = nil
     ) {
         self.busid = busid
         self.idVendor = idVendor
         self.idProduct = idProduct
         self.speed = speed
         self.deviceClass = deviceClass
+        self.interfaces = interfaces
+        self.name = name
+        self.kind = kind
         self.imported = imported
+        self.importState = importState
+        self.reason = reason
+        self.fault = fault
     }
 }

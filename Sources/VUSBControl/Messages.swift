@@ -103,20 +103,24 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
     /// How its guest is loaded: `files`, `module`, `redirect`.
     package var mode: String
     /// `attached`; in mode `redirect` how the connection of the guest's machine is: `waiting`, `greeting`, `connected`,
-    /// `closed`.
+    /// `closed`; in mode `usbip` whether a client has it: `free`, `imported`, `resting`, `withdrawn`.
     package var state: String
     package var urbsInFlight: Int
     package var urbs: UInt64
     package var failedURBs: UInt64
     package var bytesIn: UInt64
     package var bytesOut: UInt64
+    /// Who has imported it, in mode `usbip`.
+    package var peer: String?
+    /// Since that one's last transfer, in seconds, interrupt endpoints aside; absent before the first.
+    package var idleSeconds: Double?
     /// Why it isn't taken from its guest just now; the rows of Arbiter.md.
     package var busy: [String]
 
     package init(
         device: String, guest: String, path: String, busNumber: Int, deviceNumber: Int, major: Int, minor: Int,
         mode: String, state: String, urbsInFlight: Int, urbs: UInt64, failedURBs: UInt64, bytesIn: UInt64,
-        bytesOut: UInt64, busy: [String] = []
+        bytesOut: UInt64, peer: String? = nil, idleSeconds: Double? = nil, busy: [String] = []
     ) {
         self.device = device
         self.guest = guest
@@ -132,6 +136,8 @@ package struct AttachmentInfo: Codable, Sendable, Equatable {
         self.failedURBs = failedURBs
         self.bytesIn = bytesIn
         self.bytesOut = bytesOut
+        self.peer = peer
+        self.idleSeconds = idleSeconds
         self.busy = busy
     }
 }

@@ -97,6 +97,10 @@ package final class USBIPFront: USBIPServing {
         try? await threads?.group.shutdownGracefully()
     }
 
+    package func obstacle(at endpoint: USBIPListenerDefinition.Endpoint) -> USBError? {
+        USBIPSocket.obstacle(at: endpoint)
+    }
+
     package func serve(_ definition: USBIPListenerDefinition) throws(USBError) -> any USBIPListening {
         try listen(definition)
     }

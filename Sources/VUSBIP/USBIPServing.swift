@@ -13,6 +13,9 @@ package protocol USBIPServing: Sendable {
     func offer(_ device: VirtualDevice, at place: USBIPPlace) throws(USBError) -> any USBIPExported
 
     func events() -> AsyncStream<USBIPEvent>
+
+    /// Why nobody could listen there now, as far as that is known without doing so.
+    func obstacle(at endpoint: USBIPListenerDefinition.Endpoint) -> USBError?
 }
 
 /// A socket at which peers connect.

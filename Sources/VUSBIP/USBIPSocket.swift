@@ -28,6 +28,31 @@ enum USBIPSocket {
         }
     }
 
+    /// Nothing is left of the look: nobody can connect to a socket that doesn't listen, and of a Unix socket's path only the
+    /// directory is looked at.
+    static func obstacle(at endpoint: USBIPListenerDefinition.Endpoint) -> USBError? {
+        switch endpoint {
+        case .tcp(let host, let port, _):
+            do throws(USBError) {
+                close(try bindTCP(host, port, "\(endpoint)"))
+                return nil
+            } catch {
+                return error
+            }
+        case .unix(let path, _, _):
+            let directory = path.lastIndex(of: "/").map { path[...$0] } ?? "."
+            return unsafe access(String(directory), F_OK) == 0 ? nil : failure(path, errno)
+        case .vsock:
+            let descriptor = socket(vsockFamily, type, 0)
+            guard descriptor >= 0 else { return failure("\(endpoint)", errno) }
+            close(descriptor)
+            return nil
+        }
+    }
+
+    /// AF_VSOCK
+    private static let vsockFamily: Int32 = 40
+
     private static func failure(_ what: String, _ code: Int32) -> USBError {
         // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
         USBError(
@@ -52,6 +77,12 @@ enum USBIPSocket {
     // MARK: - TCP
 
     private static func listenTCP(_ host: String, _ port: UInt16, _ what: String) throws(USBError) -> Int32 {
+        let descriptor = try bindTCP(host, port, what)
+        guard Glibc.listen(descriptor, backlog) == 0 else { throw closing(descriptor, failure(what, errno)) }
+        return descriptor
+    }
+
+    private static func bindTCP(_ host: String, _ port: UInt16, _ what: String) throws(USBError) -> Int32 {
         var hints = unsafe addrinfo()
         unsafe hints.ai_family = AF_UNSPEC
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -66,9 +97,9 @@ enum USBIPSocket {
         guard descriptor >= 0 else { throw failure(what, errno) }
         // A port of connections that linger from before is ours again.
         set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-        guard unsafe bind(descriptor, address.pointee.ai_addr, address.pointee.ai_addrlen) == 0,
-            Glibc.listen(descriptor, backlog) == 0
-        else { throw closing(descriptor, failure(what, errno)) }
+        guard unsafe bind(descriptor, address.pointee.ai_addr, address.pointee.ai_addrlen) == 0 else {
+            throw closing(descriptor, failure(what, errno))
+        }
         return descriptor
     }
 

@@ -28,7 +28,7 @@ struct Vusbctl: AsyncParsableCommand {
 
     static func main() async {
         do {
-            var command = try parseAsRoot(Arguments.reordered(Array(CommandLine.arguments.dropFirst())))
+            var command = try parseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()
             } else {
@@ -38,6 +38,8 @@ struct Vusbctl: AsyncParsableCommand {
             Glibc.exit(report(error).rawValue)
         }
     }
+
+    private static var arguments: [String] { Arguments.reordered(Array(CommandLine.arguments.dropFirst())) }
 
     /// Says what went wrong, and which code says it to programs.
     private static func report(_ error: any Error) -> Exit {
@@ -55,7 +57,9 @@ struct Vusbctl: AsyncParsableCommand {
             return failure.exit
         }
         Output.complain(fullMessage(for: error))
-        return code == .validationFailure ? .usage : .failed
+        guard code == .validationFailure else { return .failed }
+        if let text = Suggestion.text(for: arguments, of: Self.self) { Output.complain(text) }
+        return .usage
     }
 
     /// Prints help, the version, a completion script: what was asked for.

@@ -5,10 +5,11 @@ import json
 import os
 import pathlib
 import select
+import socket
 import subprocess
 import unittest
 
-from harness import PATIENCE, ROOT, VUSBCTL, SharedDaemon
+from harness import PATIENCE, ROOT, VUSBCTL, Case, NotReady, SharedDaemon
 
 
 class Vusbctl(SharedDaemon):
@@ -109,6 +110,56 @@ class Vusbctl(SharedDaemon):
         for finding in findings:
             self.assertIn(finding["level"], ("ok", "warning", "error"))
             self.assertTrue(finding["level"] == "ok" or finding.get("remedy"), finding)
+
+
+    def complaint(self, *arguments, code):
+        result = self.vusbd.vusbctl(*arguments)
+        self.assertEqual(result.returncode, code, f"{arguments}: {result.stdout}{result.stderr}")
+        return result.stderr
+
+    def test_the_command_that_was_probably_meant_is_suggested(self):
+        self.assertTrue(self.complaint("improt", "10.0.0.2", code=2).endswith("\ndid you mean 'import'?\n"))
+        self.assertTrue(self.complaint("guest", "ad", "web1", code=2).endswith("\ndid you mean 'add'?\n"))
+        for arguments in (["frobnicate"], ["status", "--wach"], ["attach"]):
+            self.assertNotIn("did you mean 'import'", self.complaint(*arguments, code=2))
+
+    def test_addresses_and_users_that_cannot_be_are_told_of(self):
+        self.run_vusbctl("guest", "add", "pc1", "--listen", "tcp:13240")
+        self.assertIn("guest pc1 does so at tcp:127.0.0.1:13240",
+                      self.complaint("guest", "add", "pc2", "--listen", "tcp:0.0.0.0:13240", code=1))
+        self.run_vusbctl("guest", "rm", "pc1")
+        said = self.complaint("guest", "add", "pc2", "--client", "user:no-such-user", code=2)
+        self.assertIn("this host has no user 'no-such-user'", said)
+        self.assertIn("user:1000", said)
+
+
+class Doctor(Case):
+    def test_a_port_that_another_program_has_is_found(self):
+        vusbd = self.daemon()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            vusbd.add_guest("pc1", listen=[f"tcp:{port}"])
+            vusbd.add_guest("pc2", listen=["tcp:0.0.0.0:13241"])
+            found = {item["check"]: item for item in json.loads(vusbd.vusbctl("doctor", "--json").stdout)}
+            first = found[f"usbip tcp:127.0.0.1:{port}"]
+            self.assertEqual(first["level"], "warning")
+            self.assertIn("Address already in use", first["summary"])
+            self.assertIn("nothing is encrypted", found["usbip tcp:0.0.0.0:13241"]["summary"])
+        found = {item["check"]: item for item in json.loads(vusbd.vusbctl("doctor", "--json").stdout)}
+        self.assertEqual(found[f"usbip tcp:127.0.0.1:{port}"]["level"], "ok")
+        vusbd.load("pc1")
+        self.assertIn("open to clients of guest pc1", vusbd.vusbctl("doctor").stdout)
+
+    def test_a_helper_that_was_named_must_be_there(self):
+        vusbd = self.daemon(start=False)
+        with self.assertRaises(NotReady) as refused:
+            vusbd.start("--attach-helper", "/nope/vusb-attach")
+        self.assertEqual(refused.exception.code, 1)
+        self.assertIn("vusbd: --attach-helper: /nope/vusb-attach: no such file; ", refused.exception.text)
+        vusbd.start("--attach-helper", "/usr/bin/true")
+        [found] = [item for item in vusbd.ctl("GET", "/v1/doctor") if item["check"] == "attach-helper"]
+        self.assertEqual(found["level"], "warning")
+        self.assertIn("isn't static", found["summary"])
 
 
 class Curl(SharedDaemon):

@@ -92,6 +92,10 @@ class Chain(Case):
 
     def test_what_the_first_lends_the_second_lends(self):
         first, second = self.first(), self.second()
+        listed = second.vusbctl("import", self.server).stdout.splitlines()
+        self.assertEqual(listed[0].split()[:2], ["BUSID", "VID:PID"])
+        self.assertRegex(listed[1], r"^1-1 .* mass storage +- ")
+        self.assertEqual(len(listed), 3, listed)
         offers = json.loads(second.vusbctl("import", self.server, "--json").stdout)
         self.assertEqual([(offer["busid"], offer.get("imported")) for offer in offers], [("1-1", None), ("1-2", None)])
         run = second.vusbctl("import", self.server, "1-1")
@@ -104,6 +108,13 @@ class Chain(Case):
         self.assertEqual(second.ctl("GET", second.device_path(device))["source"], "usbip")
         second.attach(device, "web1")
         self.assertDiskIsTheImage(second)
+        [held] = [item for item in first.ctl("GET", "/v1/guests/pc1")["attachments"] if item["device"] == "emu-disk"]
+        self.assertEqual(held["state"], "imported")
+        self.assertGreaterEqual(held["idleSeconds"], 0)
+        for command in ("status", "guests"):
+            said = f"pc1: 1-1 (emu-disk) is imported by {held['peer']}, idle for "
+            self.assertIn(said, first.vusbctl(command).stdout)
+        self.assertRegex(second.vusbctl("import", self.server).stdout, rf"(?m)^1-1 .* {device} ")
         text = b"written through two".ljust(BLOCK, b".")
         self.command(second, struct.pack(">BBIBHB", 0x2A, 0, 5, 0, 1, 0), BLOCK, text)
         self.assertEqual(self.image.read_bytes()[5 * BLOCK : 6 * BLOCK], text)
@@ -134,10 +145,20 @@ class Chain(Case):
         first.kill9()
         until(lambda: self.imports(second)["ip-disk"]["state"] != "imported")
         self.assertIsNone(self.holder(second, "ip-disk"))
-        until(lambda: self.imports(second)["ip-disk"].get("reason"))
+        until(lambda: self.imports(second)["ip-disk"]["attempts"] > 1)
+        # Whether it waits or tries just now.
+        self.assertIn("Connection refused", self.imports(second)["ip-disk"]["reason"])
+        away = f"1-1 of {self.server}"
+        self.assertIn(f"ip-disk: {away} isn't here now, ", second.vusbctl("status").stdout)
+        self.assertEqual([item["id"] for item in json.loads(second.vusbctl("status", "--json").stdout)["away"]], ["ip-disk"])
+        for command in (("attach", "ip-disk", "web1"), ("claim", "explain", "ip-disk")):
+            run = second.vusbctl(*command)
+            self.assertEqual(run.returncode, 1, run)
+            self.assertIn(f"device ip-disk, imported as {away}, isn't here now: ", run.stderr)
+            self.assertIn("vusbctl forget ip-disk", run.stderr)
         findings = [item for item in second.ctl("GET", "/v1/doctor") if item["check"] == "import ip-disk"]
-        # A try that is just under way isn't told of.
-        self.assertTrue(all(item["level"] == "warning" and item["remedy"] for item in findings))
+        self.assertEqual([item["level"] for item in findings], ["warning"])
+        self.assertIn("Connection refused", findings[0]["summary"])
         first.notifications.clear()
         first.start()
         self.until_back(second)
@@ -175,7 +196,8 @@ class Chain(Case):
         second = self.second()
         failed = second.vusbctl("import", self.server, "1-1")
         self.assertEqual((failed.returncode, failed.stdout), (1, ""), failed)
-        self.assertIn(self.server, failed.stderr)
+        # Each thing is named once.
+        self.assertIn(f"import of 1-1 of {self.server}: the server can't be reached: Connection refused", failed.stderr)
         self.assertEqual(self.imports(second), {})
         kept = second.vusbctl("import", self.server, "1-1", "--name", "disk", "--keep-trying")
         self.assertEqual((kept.returncode, kept.stdout), (0, "ip-disk\n"), kept)
@@ -188,5 +210,28 @@ class Chain(Case):
         first = self.first()
         run = first.vusbctl("import", self.server, "1-1")
         self.assertEqual(run.returncode, 1, run)
+        self.assertIn(f"import of 1-1 of {self.server}: the server is this vusbd itself", run.stderr)
         self.assertEqual(self.imports(first), {})
         self.assertEqual(len(first.ctl("GET", "/v1/devices")), 2)
+
+    def test_a_garbled_entry_of_a_list_is_told_of(self):
+        numbers = struct.pack(">IIIHHHBBBBBB", 1, 2, 3, 0x0525, 0xA4A0, 0x100, 0, 0, 0, 1, 1, 1)
+        good = bytes(256) + b"1-1".ljust(32, b"\0") + numbers + bytes((8, 6, 0x50, 0))
+        bad = bytes(256) + b"../1".ljust(32, b"\0") + numbers + bytes((8, 6, 0x50, 0))
+        answer = struct.pack(">HHII", 0x0111, 5, 0, 2) + bad + good
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+
+            def serve():
+                peer, _ = listener.accept()
+                with peer:
+                    peer.recv(8, socket.MSG_WAITALL)
+                    peer.sendall(answer)
+                    peer.recv(1)
+
+            serving = Background(serve)
+            run = self.second().vusbctl("import", self.server)
+            serving.result()
+        self.assertEqual(run.returncode, 0, run)
+        self.assertRegex(run.stdout, "(?m)^1-1 .* mass storage ")
+        self.assertIn("left out '../1', which can't be imported: its busid isn't one that can be asked for", run.stdout)

@@ -268,8 +268,13 @@ actor FakeService: ControlService {
         return [
             OfferInfo(
                 busid: "1-1", idVendor: "0525", idProduct: "a4a0", speed: "high", deviceClass: "00",
-                imported: imported.first { $0.server == server && $0.busid == "1-1" }?.id),
-            OfferInfo(busid: "1-2", idVendor: "0951", idProduct: "1666", speed: "super", deviceClass: "08"),
+                kind: "vendor's own", imported: imported.first { $0.server == server && $0.busid == "1-1" }?.id,
+                importState: .imported),
+            OfferInfo(
+                busid: "1-2", idVendor: "0951", idProduct: "1666", speed: "super", deviceClass: "08",
+                name: "DataTraveler",
+                kind: "mass storage", imported: "ip-b", importState: .waiting, reason: "another has it"),
+            OfferInfo(busid: "../1", fault: "it's wrong"),
         ]
     }
 

@@ -109,7 +109,8 @@ import Testing
     @Test func schemasHaveTheFieldsOfTheMessages() throws {
         let attachment = AttachmentInfo(
             device: "d", guest: "g", path: "1-1", busNumber: 1, deviceNumber: 1, major: 189, minor: 0,
-            mode: "files", state: "attached", urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0)
+            mode: "files", state: "attached", urbsInFlight: 0, urbs: 0, failedURBs: 0, bytesIn: 0, bytesOut: 0,
+            peer: "p", idleSeconds: 1)
         let device = DeviceInfo(
             id: "d", source: "s", state: .refused, reason: "r", idVendor: "0000", idProduct: "0000", serial: "s",
             manufacturer: "m", product: "p", speed: "high", deviceClass: "00", interfaces: [], attachment: attachment,
@@ -181,7 +182,8 @@ import Testing
             ),
             (
                 "OfferInfo",
-                OfferInfo(busid: "", idVendor: "", idProduct: "", speed: "", deviceClass: "", imported: "")
+                OfferInfo(
+                    busid: "", name: "", kind: "", imported: "", importState: .waiting, reason: "", fault: "")
             ),
             ("EmulateRequest", EmulateRequest(specification: "")), ("TypeRequest", TypeRequest(text: "", keys: [])),
             (

@@ -156,10 +156,22 @@ import VUSBControl
                     "ip-a.b unix:/run/x 1-1 imported 2026-01-01T00:00:00Z control -",
                     "ip-10.0.0.2-1-2 10.0.0.2 1-2 waiting 2026-01-01T00:00:00Z control connection refused",
                 ])
+            let status = try await Self.run(["status"], socket: socket).output
+            #expect(
+                status.hasSuffix("\n\nip-10.0.0.2-1-2: 1-2 of 10.0.0.2 isn't here now, waiting: connection refused\n"))
             let offers = try await Self.run(["import", "unix:/run/x"], socket: socket).output.split(separator: "\n")
-            #expect(offers.map { $0.split(separator: " ").joined(separator: " ") }[1] == "1-1 0525:a4a0 high 00 ip-a.b")
+            #expect(
+                offers.map { $0.split(separator: " ").joined(separator: " ") } == [
+                    "BUSID VID:PID SPEED CLASS KIND IMPORTED AS NAME",
+                    "1-1 0525:a4a0 high 00 vendor's own ip-a.b -",
+                    "1-2 0951:1666 super 08 mass storage ip-b, waiting: another has it DataTraveler",
+                    "left out '../1', which can't be imported: it's wrong",
+                ])
             let json = try await Self.run(["import", "[::1]:3241", "--json"], socket: socket).output
-            #expect(try JSONDecoder().decode([OfferInfo].self, from: Data(json.utf8)).map(\.busid) == ["1-1", "1-2"])
+            #expect(
+                try JSONDecoder().decode([OfferInfo].self, from: Data(json.utf8)).map(\.busid) == [
+                    "1-1", "1-2", "../1",
+                ])
             let silent = try await Self.run(["import", "silent"], socket: socket)
             #expect(silent.code == 4)
             let forget = ["forget", "ip-a.b", "--deadline", "500ms", "--cancel"]

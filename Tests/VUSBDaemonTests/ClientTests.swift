@@ -65,7 +65,8 @@ import VUSBVMM
         let (bench, machine) = try await Self.bench(agent: false)
         let info = try await bench.load("vm1")
         #expect(info.steps.map(\.name).suffix(2) == ["clients connect to tcp:3240", Self.recipe])
-        try await bench.attach("emu-a", "vm1")
+        let attach = try await bench.finish(await bench.plane.attach("emu-a", AttachRequest(guest: "vm1")))
+        #expect(attach.steps.last?.name == Self.recipe.replacing("BUSID", with: "1-1"))
         #expect(machine.journal.isEmpty)
         await bench.close()
     }
@@ -77,8 +78,8 @@ import VUSBVMM
         let info = try await bench.load("vm1")
         #expect(
             info.steps.map(\.name).suffix(4) == [
-                "not attached from inside: load of guest vm1: load vhci-hcd: none; install it", Self.recipe,
-                "opening emu-a", "attached emu-a as 1-1",
+                "not attached from inside: load of guest vm1: load vhci-hcd: none; install it",
+                "opening emu-a", "attached emu-a as 1-1", Self.recipe.replacing("BUSID", with: "1-1"),
             ])
         #expect(machine.journal.isEmpty && bench.usbip.offered.count == 1)
         #expect(try await bench.unload("vm1").state == .succeeded)
@@ -91,6 +92,26 @@ import VUSBVMM
         machine.change { $0.agentError = USBError(.timedOut, "no agent") }
         let info = try await bench.load("vm1")
         #expect(info.steps.map(\.name).last == Self.recipe)
+        await bench.close()
+    }
+
+    @Test("C2: an agent that says nothing, and a guest that is known by its CID at a shared listener, or by none yet")
+    func silenceAtSharedListeners() async throws {
+        let (bench, machine) = try await Self.bench(listen: nil, lists: ["emu-a"])
+        machine.change { $0.agentError = USBError(.timedOut, "no agent") }
+        try await bench.plane.listen(at: [USBIPListenerSpec(address: .unix(path: "/x"))])
+        let none = try await bench.load("vm1")
+        #expect(
+            none.steps.last?.name
+                == "its client: nothing listens where it's known; add vsock:3240 to usbip: in vusb.yaml")
+        let finding = await bench.plane.usbipFindings().first { $0.check == "guest vm1" }
+        #expect(finding?.level == .warning && finding?.summary == "nothing listens where its clients are known")
+        _ = try await bench.unload("vm1")
+        try await bench.plane.listen(at: [USBIPListenerSpec(address: .vsock(port: 5))])
+        let info = try await bench.load("vm1")
+        #expect(info.steps.last?.name == "its client: modprobe vhci-hcd; vusb-attach vsock:2:5 1-1")
+        #expect(await bench.plane.usbipFindings().allSatisfy { $0.level == .ok })
+        for listener in bench.usbip.listeners { await listener.end() }
         await bench.close()
     }
 

@@ -175,6 +175,7 @@ import VUSBTestSupport
         let bench = try await Self.imported()
         let twice = await problem { _ = try await bench.plane.addImport(Self.request) }
         #expect(twice?.code == .conflict)
+        #expect(twice?.detail == "import of 1-1 of 10.0.0.2: it's imported already")
         #expect(twice?.remedy == "see `vusbctl imports`")
         let wrong = await problem {
             _ = try await bench.plane.addImport(ImportRequest(server: "a b", busid: "1-1"))
@@ -202,6 +203,46 @@ import VUSBTestSupport
         try bench.importer.connect(Self.id, "0525:a4a0 S1")
         #expect(await bench.event("attached", after: before)?.path == "1-1")
         #expect(try await bench.plane.guest("web1").attachments.map(\.device) == [Self.id.rawValue])
+        await bench.close()
+    }
+
+    @Test func oneThatIsAwaySaysSoByItsName() async throws {
+        let bench = try await Self.imported()
+        try bench.importer.lose(Self.id, reason: "the server has vanished")
+        _ = await bench.event("import-lost")
+        let asked = AttachRequest(guest: "web1")
+        let problems = [
+            await problem { _ = try await bench.plane.attach(Self.id.rawValue, asked) },
+            await problem { _ = try await bench.plane.explainClaims(on: Self.id.rawValue) },
+            await problem { _ = try await bench.plane.device(Self.id.rawValue) },
+        ]
+        for problem in problems {
+            #expect(problem?.code == .notFound)
+            #expect(
+                problem?.detail == "device ip-10.0.0.2-1-1, imported as 1-1 of 10.0.0.2, isn't here now: "
+                    + "the server has vanished")
+            #expect(problem?.remedy?.contains("vusbctl import 10.0.0.2.") == true)
+        }
+        let other = await problem { _ = try await bench.plane.attach("ip-other", asked) }
+        #expect(other?.detail == "no device 'ip-other'")
+        await bench.close()
+    }
+
+    @Test func oneThatIsTriedAgainKeepsTheReason() async throws {
+        let bench = try await Self.imported()
+        try bench.importer.lose(Self.id, reason: "the server has vanished")
+        _ = await bench.event("import-lost")
+        bench.importer.tryAgain(Self.id)
+        let info = try await Self.info(bench)
+        #expect(info.state == .connecting)
+        #expect(info.reason == "the server has vanished")
+        #expect(await bench.plane.importFindings().map(\.check) == ["import ip-10.0.0.2-1-1"])
+        let asked = AttachRequest(guest: "web1")
+        let problem = await problem { _ = try await bench.plane.attach(Self.id.rawValue, asked) }
+        #expect(problem?.detail.hasSuffix("isn't here now: the server has vanished; a try is under way") == true)
+        try bench.importer.connect(Self.id, "0525:a4a0 S1")
+        _ = await bench.event("import-connected") { _ in true }
+        #expect(try await Self.info(bench).reason == nil)
         await bench.close()
     }
 
@@ -360,17 +401,60 @@ import VUSBTestSupport
 
     // MARK: - Servers
 
+    @Test func oneThatAnotherHasIsListedWithThat() async throws {
+        let bench = try await Self.imported()
+        try bench.importer.lose(Self.id, reason: "another has it")
+        _ = await bench.event("import-lost")
+        let offer = USBIPOffer(busID: "1-1", vendorID: 0x0525, productID: 0xa4a0, speed: .high, deviceClass: 0xff)
+        bench.importer.offer(.success(USBIPOfferList(offers: [offer])))
+        let info = try #require(try await bench.plane.offers(of: "10.0.0.2").first)
+        #expect(info.imported == Self.id.rawValue && info.importState == .waiting)
+        #expect(info.reason == "another has it")
+        #expect(info.kind == "vendor's own")
+        await bench.close()
+    }
+
+    @Test func namesAreThoseOfTheList() {
+        let text = """
+            # a comment
+            0951  Kingston Technology
+            \t1666  DataTraveler 100 G3
+            \t\t00  an interface
+            0525  Netchip Technology, Inc.
+            \ta4a1  Linux-USB CDC
+            C 03  Human Interface Device
+            \t1666  not a product
+            """
+        let keys = [(0x0951, 0x1666), (0x0525, 0xa4a0), (0x1234, 0x1666)].map {
+            USBNames.Key(vendor: $0.0, product: $0.1)
+        }
+        let names = USBNames(keys, in: text)
+        #expect(
+            keys.map { names[$0] } == [
+                "Kingston Technology DataTraveler 100 G3", "Netchip Technology, Inc.", nil,
+            ])
+    }
+
     @Test func whatAServerLendsIsListedWithWhatIsImportedAlready() async throws {
         let bench = try await Self.imported()
         bench.importer.offer(
-            .success([
-                USBIPOffer(busID: "1-1", vendorID: 0x0525, productID: 0xa4a0, speed: .high, deviceClass: 0),
-                USBIPOffer(busID: "1-2", vendorID: 0x0951, productID: 0x1666, speed: .super, deviceClass: 8),
-            ]))
+            .success(
+                USBIPOfferList(
+                    offers: [
+                        USBIPOffer(
+                            busID: "1-1", vendorID: 0x0525, productID: 0xa4a0, speed: .high, deviceClass: 0,
+                            interfaces: [USBIPInterfaceClass(0xff, 0, 0), USBIPInterfaceClass(3, 1, 1)]),
+                        USBIPOffer(busID: "1-2", vendorID: 0x0951, productID: 0x1666, speed: .super, deviceClass: 8),
+                    ],
+                    leftOut: [USBIPOfferList.LeftOut(busID: "1-3", reason: "it says speed 99, which can't be")])))
         let offers = try await bench.plane.offers(of: "10.0.0.2:3240")
-        #expect(offers.map(\.busid) == ["1-1", "1-2"])
-        #expect(offers.map(\.imported) == [Self.id.rawValue, nil])
-        #expect(offers.map(\.idProduct) == ["a4a0", "1666"])
+        #expect(offers.map(\.busid) == ["1-1", "1-2", "1-3"])
+        #expect(offers.map(\.imported) == [Self.id.rawValue, nil, nil])
+        #expect(offers.map(\.importState) == [.imported, nil, nil])
+        #expect(offers.map(\.idProduct) == ["a4a0", "1666", "0000"])
+        #expect(offers.map(\.kind) == ["keyboard", "mass storage", nil])
+        #expect(offers.map(\.interfaces) == [["ff/00/00", "03/01/01"], [], []])
+        #expect(offers.map(\.fault) == [nil, nil, "it says speed 99, which can't be"])
         #expect(bench.importer.asked == [.tcp(host: "10.0.0.2", port: 3240)])
         bench.importer.offer(.failure(USBError(.timedOut, "it doesn't answer")))
         let silent = await problem { _ = try await bench.plane.offers(of: "10.0.0.2") }

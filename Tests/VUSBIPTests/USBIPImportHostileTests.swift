@@ -402,14 +402,38 @@ struct USBIPImportHostileTests {
         server.stop()
     }
 
-    @Test("V7: lists that are too long, don't end, or lie", arguments: 0..<4)
+    @Test("V16: entries that can't be imported are left out of the list, and why is told")
+    func garbledEntries() async throws {
+        let records = [
+            Server.record(speed: 99), Server.record(busID: USBIPWire.padded("../../sys")),
+            Server.record(busID: USBIPWire.padded("")), Server.record(device: 0x1_0000), Server.record(),
+        ]
+        let header = USBIPWire.big(UInt16(0x0111)) + USBIPWire.big(UInt16(5)) + [0, 0, 0, 0, 0, 0, 0, 5]
+        // Each has one interface, a keyboard's.
+        let bytes = header + records.flatMap { $0 + [3, 1, 1, 0] }
+        var behaviour = USBIPFakeServer.Behaviour()
+        behaviour.answerImport = { _ in bytes }
+        let server = try USBIPFakeServer(behaviour)
+        let list = try await USBIPSource.offers(of: .unix(path: server.path), within: .seconds(60))
+        #expect(list.offers.map(\.busID) == ["1-1"])
+        #expect(list.offers.map(\.interfaces) == [[USBIPInterfaceClass(3, 1, 1)]])
+        #expect(
+            list.leftOut == [
+                USBIPOfferList.LeftOut(busID: "1-1", reason: "it says speed 99, which can't be"),
+                USBIPOfferList.LeftOut(busID: "../../sys", reason: "its busid isn't one that can be asked for"),
+                USBIPOfferList.LeftOut(busID: "", reason: "it has no busid"),
+                USBIPOfferList.LeftOut(busID: "1-1", reason: "it says bus 1, device 65536, which can't be"),
+            ])
+        server.stop()
+    }
+
+    @Test("V7: lists that are too long, don't end, or lie", arguments: 0..<3)
     func lists(row: Int) async throws {
         let header = USBIPWire.big(UInt16(0x0111)) + USBIPWire.big(UInt16(5)) + [0, 0, 0, 0]
         let bytes: [UInt8] =
             [
                 header + [0xff, 0xff, 0xff, 0xff], header + [0, 0, 4, 1],
                 header + [0, 0, 0, 2] + Server.record() + [0, 0, 0, 0],
-                header + [0, 0, 0, 1] + Server.record(speed: 99),
             ][row]
         var behaviour = USBIPFakeServer.Behaviour()
         behaviour.answerImport = { _ in bytes }

@@ -201,10 +201,13 @@ struct USBIPImportTests {
             try await rig.importer.source.firstTry(of: id)
             Issue.record("it's another's")
         } catch {
-            #expect(error.code == .busy && error.message.contains("another has it"))
+            #expect(error.code == .busy && error.message == "another has it")
         }
+        // Also while the next try is under way.
+        #expect(usbipEventually { rig.importer.source.imports().first?.lastFailure == "another has it" })
         other.close()
         #expect(try await rig.importer.arrived().id == id)
+        #expect(rig.importer.source.imports().first?.lastFailure == nil)
         await rig.finish()
     }
 
@@ -212,13 +215,14 @@ struct USBIPImportTests {
     func offers() async throws {
         let rig = try await USBIPImportRig("zero")
         let device = rig.record.descriptors.device
-        let offers = try await USBIPSource.offers(of: rig.server, within: .seconds(10))
+        let list = try await USBIPSource.offers(of: rig.server, within: .seconds(10))
         #expect(
-            offers == [
+            list.offers == [
                 USBIPOffer(
                     busID: "1-1", vendorID: device.idVendor, productID: device.idProduct, speed: rig.record.speed,
-                    deviceClass: device.bDeviceClass)
+                    deviceClass: device.bDeviceClass, interfaces: [USBIPInterfaceClass(0xff, 0, 0)])
             ])
+        #expect(list.leftOut.isEmpty)
         await rig.finish()
     }
 
@@ -272,7 +276,12 @@ struct USBIPImportTests {
             pool: BufferPool())
         let export = try front.export(device, at: USBIPRig.place)
         let id = try importer.source.add(try #require(USBIPRemote(server: server, busID: "1-1")), name: nil)
-        await #expect(throws: USBError.self) { try await importer.source.firstTry(of: id) }
+        await #expect {
+            try await importer.source.firstTry(of: id)
+        } throws: { error in
+            guard let error = error as? USBError else { return false }
+            return error.code == .unsupported && error.message == "the server is this vusbd itself"
+        }
         #expect(export.status.state == .free)
         await importer.source.stop()
         await front.stop()

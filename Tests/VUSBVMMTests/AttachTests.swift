@@ -153,6 +153,40 @@ import VUSBCore
                 "modprobe vhci-hcd; usbip attach -r 127.0.0.1 -b BUSID",
                 "modprobe vhci-hcd; vusb-attach unix:/run/vm1/usbip BUSID",
             ])
+        #expect(
+            AttachRecipe.lines([Self.vsock], isMachine: true, busIDs: ["1-1", "1-2"]) == [
+                "modprobe vhci-hcd; vusb-attach vsock:2:3240 1-1; vusb-attach vsock:2:3240 1-2"
+            ])
+        #expect(
+            AttachRecipe.lines([.tls(host: "::1", port: 99)], isMachine: false, busIDs: ["1-1"]) == [
+                "socat TCP-LISTEN:13240,bind=127.0.0.1,fork,reuseaddr OPENSSL:[::1]:99,cert=CERTIFICATE,key=KEY,"
+                    + "cafile=AUTHORITY & sleep 1; modprobe vhci-hcd; usbip --tcp-port 13240 attach -r 127.0.0.1 -b 1-1"
+            ])
+    }
+
+    @Test("the helper on this host: none, no program, static or not, to be run by people or not")
+    func look() throws {
+        let helper = AttachHelper(places: ["\(folder.path)/nope", "\(folder.path)/vusb-attach"])
+        let found = try helper.look()
+        #expect(found == AttachHelper.Look(path: "\(folder.path)/vusb-attach", isStatic: true, isExecutable: false))
+        try folder.write("vusb-attach", Self.dynamic())
+        #expect(try !helper.look().isStatic)
+        // Headers beyond the file's end are none.
+        var cut = Self.dynamic()
+        cut.removeLast(54)
+        try folder.write("vusb-attach", cut)
+        #expect(try helper.look().isStatic)
+        try folder.write("vusb-attach", Array("#!/bin/sh\n".utf8))
+        #expect(throws: USBError.self) { try helper.look() }
+        let none = #expect(throws: USBError.self) { try AttachHelper(places: ["/nope"]).look() }
+        #expect(none?.code == .notFound)
+    }
+
+    /// With one program header, which names an interpreter (PT_INTERP).
+    private static func dynamic() -> [UInt8] {
+        var bytes = program(machine: 62)
+        (bytes[32], bytes[54], bytes[56]) = (64, 56, 1)
+        return bytes + [3, 0, 0, 0] + Array(repeating: 0, count: 52)
     }
 
     // MARK: - Load

@@ -59,7 +59,12 @@ struct ConfigurationReader {
         let usbip = mapping.node("usbip")
         let imports = mapping.node("imports")
         faults += mapping.faults
-        if let guests { configuration.guests = readGuests(guests) }
+        if let usbip {
+            var reader = USBIPReader()
+            configuration.usbip = reader.read(usbip.value, line: usbip.line)
+            faults += reader.faults
+        }
+        if let guests { configuration.guests = readGuests(guests, besides: configuration.usbip.map(\.address)) }
         if let claims {
             var reader = ClaimReader()
             configuration.claims = reader.read(claims.value, line: claims.line)
@@ -78,11 +83,6 @@ struct ConfigurationReader {
         if let health {
             var reader = HealthReader(YAMLMapping(health.value, path: "health"))
             configuration.health = reader.read()
-            faults += reader.faults
-        }
-        if let usbip {
-            var reader = USBIPReader()
-            configuration.usbip = reader.read(usbip.value, line: usbip.line)
             faults += reader.faults
         }
         if let imports {
@@ -146,7 +146,8 @@ struct ConfigurationReader {
 
     // MARK: - Guests
 
-    private mutating func readGuests(_ node: Node) -> [ConfiguredGuest] {
+    /// - Parameter listeners: those of all guests.
+    private mutating func readGuests(_ node: Node, besides listeners: [USBIPAddress]) -> [ConfiguredGuest] {
         let mapping = YAMLMapping(node, path: "guests")
         faults += mapping.faults
         let guests = mapping.names.compactMap { name, line -> ConfiguredGuest? in
@@ -157,7 +158,7 @@ struct ConfigurationReader {
             let value = mapping.node(name)?.value ?? Node([(Node, Node)]())
             return guest(name, YAMLMapping(value, path: "guests." + name))
         }
-        faults += GuestConflicts.faults(in: guests.map(\.specification)) { name in
+        faults += GuestConflicts.faults(in: guests.map(\.specification), besides: listeners) { name in
             mapping.names.first { $0.name == name }?.line
         }
         return guests

@@ -10,7 +10,7 @@ internal import VUSBVMM
 extension ControlPlane {
     func attach(_ name: String, to guestName: String) throws(Problem) -> OperationInfo {
         try checkRunning()
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         let guest = try guestRegistry.find(guestName)
         guard guest.definition.policy == .onDemand, guest.state != .loaded, guest.state != .waiting else {
             try checkTakesDevices(guest)
@@ -48,6 +48,7 @@ extension ControlPlane {
             throw error
         }
         noteAttached(attachment, byHand: byHand)
+        tellRecipe(of: guest, [attachment.path], operation: operation)
         await persist()
         return attachment.info
     }

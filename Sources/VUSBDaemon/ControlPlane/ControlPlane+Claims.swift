@@ -86,7 +86,7 @@ extension ControlPlane {
     }
 
     func explainClaims(on device: String) throws(Problem) -> ClaimExplanation {
-        let id = try deviceRegistry.resolve(device)
+        let id = try resolve(device)
         guard let entry = deviceRegistry[id], let record = entry.visibleRecord else {
             throw Problem(.conflict, "device \(id) was refused, and isn't lent", remedy: "see `vusbctl devices`")
         }

@@ -13,9 +13,7 @@ extension ControlPlane {
     func bringUpClient(_ name: String, _ plan: LoadPlan, operation: Int) async throws(Problem) {
         guard let definition = guestRegistry[name]?.definition else { return }
         let addresses = attachAddresses(of: definition)
-        guard definition.machine?.agent != nil else {
-            return tellRecipe(addresses, of: definition, operation: operation)
-        }
+        guard definition.machine?.agent != nil else { return }
         do {
             let load = try await loadClient(addresses, into: name, plan, operation: operation)
             change(name) { guest in
@@ -25,8 +23,7 @@ extension ControlPlane {
         } catch {
             try checkGoing(name, operation)
             let remedy = error.remedy.map { "; \($0)" } ?? ""
-            operationLog.step(operation, "not attached from inside: \(error.detail)\(remedy)")
-            return tellRecipe(addresses, of: definition, operation: operation)
+            return operationLog.step(operation, "not attached from inside: \(error.detail)\(remedy)")
         }
         // Before anything else can go wrong: a vusbd that is killed now finds it again.
         await persist()
@@ -52,19 +49,33 @@ extension ControlPlane {
         }
     }
 
-    private func tellRecipe(_ addresses: [AttachAddress], of definition: GuestDefinition, operation: Int) {
-        for line in AttachRecipe.lines(addresses, isMachine: definition.machine != nil) {
+    /// What to type in a guest of mode `usbip` whose client isn't run by vusbd.
+    /// - Parameter paths: of devices that it holds.
+    func tellRecipe(of name: String, _ paths: [String], operation: Int) {
+        guard let guest = guestRegistry[name], guest.loadedMode == .usbip, guest.attachWay == nil else { return }
+        let definition = guest.definition
+        let addresses = attachAddresses(of: definition)
+        guard !addresses.isEmpty else {
+            return operationLog.step(
+                operation,
+                "its client: nothing listens where it's known; add \(definition.missingListeners) to usbip: in vusb.yaml"
+            )
+        }
+        for line in AttachRecipe.lines(addresses, isMachine: definition.machine != nil, busIDs: paths) {
             operationLog.step(operation, "its client: " + line)
         }
     }
 
-    /// Where the guest's clients can connect without a certificate: its own addresses, else the shared ones at which it's
-    /// known.
-    private func attachAddresses(of definition: GuestDefinition) -> [AttachAddress] {
+    /// Where the guest's clients can connect: its own addresses, else the shared ones at which it's known.
+    func attachAddresses(of definition: GuestDefinition) -> [AttachAddress] {
         let own = definition.listen.map(\.attachAddress)
         guard own.isEmpty else { return own }
-        return sharedListeners.filter { $0.tls == nil && $0.address.knows(definition.clients) }
-            .map(\.address.attachAddress)
+        return sharedListeners.filter { $0.knows(definition.clients) }.map { listener in
+            guard listener.tls != nil, case .tcp(let host, let port) = listener.address else {
+                return listener.address.attachAddress
+            }
+            return .tls(host: host, port: port)
+        }
     }
 
     // MARK: - Attach
@@ -103,14 +114,31 @@ extension USBIPAddress {
         case .vsock(let port): .vsock(port: port)
         }
     }
+}
 
-    /// Whether one of these may be known at a listener there.
+extension USBIPListenerSpec {
+    /// Whether one of these may be known there.
     fileprivate func knows(_ clients: [USBIPClient]) -> Bool {
         clients.contains { client in
-            switch (self, client) {
+            switch (address, client) {
             case (.vsock, .machine), (.unix, .user): true
+            case (.tcp, .certificate), (.tcp, .fingerprint): tls != nil
             default: false
             }
         }
+    }
+}
+
+extension GuestDefinition {
+    /// Such as `vsock:3240`: what its clients would be known at.
+    var missingListeners: String {
+        let kinds = clients.map { client in
+            switch client {
+            case .machine: "vsock:3240"
+            case .user: "unix:PATH"
+            case .certificate, .fingerprint: "tcp:ADDRESS:PORT with certificates"
+            }
+        }
+        return Set(kinds).sorted().joined(separator: " or ")
     }
 }

@@ -10,7 +10,7 @@ internal import VUSBVMM
 extension ControlPlane {
     func detach(_ name: String, _ release: Release) throws(Problem) -> OperationInfo {
         try checkRunning()
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         guard let entry = deviceRegistry[id] else {
             throw Problem(.conflict, "device \(id) isn't attached", remedy: "it was refused; see `vusbctl devices`")
         }

@@ -11,6 +11,9 @@ extension ControlPlane {
         _ specification: GuestSpec, by declaration: GuestEntry.Declaration, numbers: GuestNumbers = GuestNumbers()
     ) throws(Problem) {
         let definition = try GuestDefinition(specification, connectors: Array(connectors.keys))
+        // Before anything of it is kept.
+        try guestRegistry.checkNew(definition.name)
+        try checkAddresses(of: definition)
         try addClients(of: definition)
         try guestRegistry.add(GuestEntry(definition, declaredBy: declaration, numbers: numbers))
         tree.addGuest(definition.name, access: definition.access)

@@ -7,7 +7,7 @@ internal import VUSBCore
 extension ControlPlane {
     func hold(_ name: String, _ request: HoldRequest) async throws(Problem) -> DeviceInfo {
         try checkRunning()
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         guard let entry = deviceRegistry[id], entry.attachment != nil, !entry.hasLeft else {
             throw Problem(.conflict, "device \(id) isn't attached", remedy: "hold it once a guest has it")
         }
@@ -19,7 +19,7 @@ extension ControlPlane {
     }
 
     func endHold(_ name: String) async throws(Problem) {
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         guard let hold = deviceRegistry[id]?.hold, !hold.isOver else {
             throw Problem(.conflict, "nobody holds device \(id)", remedy: "there is nothing to end")
         }

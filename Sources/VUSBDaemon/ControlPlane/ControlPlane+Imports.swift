@@ -22,6 +22,26 @@ extension ControlPlane {
         return info(entry, importStates[entry.id])
     }
 
+    /// The device that a name means. One that is imported and isn't here now has a reason for that.
+    func resolve(_ name: String) throws(Problem) -> DeviceID {
+        do throws(Problem) {
+            return try deviceRegistry.resolve(name)
+        } catch {
+            guard error.code == .notFound, let entry = importTable[DeviceID(name)] else { throw error }
+            throw away(info(entry, importStates[entry.id]))
+        }
+    }
+
+    private func away(_ info: ImportInfo) -> Problem {
+        let state = info.state == .waiting ? "" : "; a try is under way"
+        return Problem(
+            .notFound,
+            "device \(info.id), imported as \(info.busid) of \(info.server), isn't here now"
+                + (info.reason.map { ": " + $0 } ?? "") + state,
+            remedy: "start that server, or see what it lends: vusbctl import \(info.server). It's tried again until "
+                + "`vusbctl forget \(info.id)`; a claim, or a guest that lists it, gets it once it's back")
+    }
+
     private var importStates: [DeviceID: USBIPImportStatus] {
         Dictionary((importer?.imports() ?? []).map { ($0.id, $0) }) { first, _ in first }
     }
@@ -29,7 +49,7 @@ extension ControlPlane {
     private func info(_ entry: ImportTable.Entry, _ status: USBIPImportStatus?) -> ImportInfo {
         var info = ImportInfo(
             id: entry.id.rawValue, server: entry.specification.server, busid: entry.specification.busid,
-            state: .connecting, since: entry.since, attempts: status?.attempts ?? 0,
+            state: .connecting, reason: status?.lastFailure, since: entry.since, attempts: status?.attempts ?? 0,
             declaredBy: entry.declaredBy.rawValue)
         switch status?.state {
         case .imported: info.state = .imported
@@ -47,19 +67,33 @@ extension ControlPlane {
         try checkRunning()
         guard let importer else { throw Self.noImports }
         let address = try Self.address(server)
-        let offers: [USBIPOffer]
+        let list: USBIPOfferList
         do {
-            offers = try await importer.offers(of: address, within: Self.longestList)
+            list = try await importer.offers(of: address, within: Self.longestList)
         } catch {
             throw Problem(ofGuest: error, while: "list of what \(server) lends")
         }
-        let taken = importTable.sorted
-        return offers.map { offer in
-            OfferInfo(
-                busid: offer.busID, idVendor: hexadecimal4(offer.vendorID), idProduct: hexadecimal4(offer.productID),
-                speed: offer.speed.rawValue, deviceClass: hexadecimal2(offer.deviceClass),
-                imported: taken.first { $0.specification.isOf(address, offer.busID) }?.id.rawValue)
+        let names = await USBNames.read(list.offers.map { USBNames.Key(vendor: $0.vendorID, product: $0.productID) })
+        let (entries, states) = (importTable.sorted, importStates)
+        let offers = list.offers.map { offer in
+            let entry = entries.first { $0.specification.isOf(address, offer.busID) }
+            return info(offer, names, entry.map { info($0, states[$0.id]) })
         }
+        return offers + list.leftOut.map { OfferInfo(busid: $0.busID, fault: $0.reason) }
+    }
+
+    private func info(_ offer: USBIPOffer, _ names: USBNames, _ imported: ImportInfo?) -> OfferInfo {
+        let record = imported.flatMap { deviceRegistry[DeviceID($0.id)]?.visibleRecord }
+        let own = [record?.manufacturer, record?.product].compactMap { $0 }.joined(separator: " ")
+        return OfferInfo(
+            busid: offer.busID, idVendor: hexadecimal4(offer.vendorID), idProduct: hexadecimal4(offer.productID),
+            speed: offer.speed.rawValue, deviceClass: hexadecimal2(offer.deviceClass),
+            interfaces: offer.interfaces.map { interface in
+                [interface.number, interface.subclass, interface.protocolNumber].map(hexadecimal2)
+                    .joined(separator: "/")
+            },
+            name: own.isEmpty ? names[USBNames.Key(vendor: offer.vendorID, product: offer.productID)] : own,
+            kind: USBKind.text(offer), imported: imported?.id, importState: imported?.state, reason: imported?.reason)
     }
 
     private static let noImports = Problem(.unavailable, "this vusbd imports nothing")
@@ -266,9 +300,9 @@ extension ControlPlane {
         return importTable[id]
     }
 
-    /// Imports that wait, for `doctor`.
+    /// Imports that are away, for `doctor`; of one that was never tried yet there is nothing to say.
     func importFindings() -> [Finding] {
-        imports().filter { $0.state == .waiting }.map { info in
+        imports().filter { $0.state != .imported && $0.reason != nil }.map { info in
             let times = info.attempts == 1 ? "once" : "\(info.attempts) times"
             return Finding(
                 check: "import \(info.id)", level: .warning,

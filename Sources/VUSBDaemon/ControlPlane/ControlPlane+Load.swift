@@ -83,6 +83,7 @@ extension ControlPlane {
         if mode != plan.mode { operationLog.step(operation, "published in mode \(mode.rawValue)") }
         let first = try await attachFirst(name, plan, operation: operation)
         try await attachAll(to: name, operation: operation)
+        tellRecipe(of: name, attached(to: name).map(\.path), operation: operation)
         // From here to the end of the function nothing else runs: what comes now is offered as to any loaded guest.
         change(name) { $0.keepsLoaded = true }
         operationLog.setCancellable(operation, false)

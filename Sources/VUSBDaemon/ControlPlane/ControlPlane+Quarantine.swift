@@ -36,7 +36,7 @@ extension ControlPlane {
 
     /// X5
     func trust(_ name: String) throws(Problem) -> DeviceInfo {
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         guard deviceRegistry[id]?.quarantine != nil else {
             throw Problem(.conflict, "device \(id) isn't quarantined", remedy: "there is nothing to do")
         }

@@ -11,7 +11,7 @@ extension ControlPlane {
     /// Why the device isn't taken just now, as far as it's known here: B6 only the guest's kernel knows.
     func busyReasons(of attachment: Attachment) -> [BusyReason] {
         var reasons = useReasons(of: attachment)
-        let count = attachment.device.inFlight
+        let count = attachment.unfinished
         if count > 0 {
             reasons.append(BusyReason(row: .inFlight, text: "\(count) URB\(count == 1 ? "" : "s") in flight"))
         }

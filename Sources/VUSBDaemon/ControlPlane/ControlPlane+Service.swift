@@ -27,7 +27,7 @@ extension ControlPlane: ControlService {
         return (taken + refused).sorted { $0.id < $1.id }
     }
 
-    func device(_ name: String) throws(Problem) -> DeviceInfo { try info(deviceRegistry.resolve(name)) }
+    func device(_ name: String) throws(Problem) -> DeviceInfo { try info(resolve(name)) }
 
     func emulate(_ request: EmulateRequest) async throws(Problem) -> DeviceInfo {
         let id = try await plugIn(request.specification) { (image) throws(Problem) in
@@ -36,10 +36,10 @@ extension ControlPlane: ControlService {
         return try info(id)
     }
 
-    func unplug(_ device: String) async throws(Problem) { try await pullOut(deviceRegistry.resolve(device)) }
+    func unplug(_ device: String) async throws(Problem) { try await pullOut(resolve(device)) }
 
     func type(_ request: TypeRequest, on device: String) async throws(Problem) {
-        let id = try deviceRegistry.resolve(device)
+        let id = try resolve(device)
         guard let emulator, deviceRegistry[id]?.record.source == emulator.name else {
             throw Problem(.conflict, "device \(id) isn't emulated", remedy: "type on an emulated keyboard")
         }
@@ -193,8 +193,8 @@ extension ControlPlane: ControlService {
     func doctor() async -> [Finding] {
         let own =
             sourceFindings() + nodeFindings() + refusalFindings() + busyFindings() + obstacleFindings()
-            + importFindings()
+            + importFindings() + usbipFindings()
         let builds = VUSBControl.HostChecks(mount: facts.mount).moduleBuilds(await modules())
-        return await own + guestFindings() + store.findings() + checks() + [builds]
+        return await own + guestFindings() + store.findings() + checks() + [builds, helperFinding()]
     }
 }

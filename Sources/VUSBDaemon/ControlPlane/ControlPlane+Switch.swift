@@ -47,7 +47,7 @@ extension ControlPlane {
 
     private func beginMove(_ name: String, _ move: Move) throws(Problem) -> OperationInfo {
         try checkRunning()
-        let id = try deviceRegistry.resolve(name)
+        let id = try resolve(name)
         try checkTakesDevices(try guestRegistry.find(move.guest))
         try checkLendable(id)
         if case .attached(let attachment)? = deviceRegistry[id]?.holder, attachment.guest == move.guest {

@@ -62,6 +62,24 @@ extension ControlPlane {
         for listener in listeners { await listener.end() }
     }
 
+    /// - Throws: where another guest, or all of them, listen there already: only one of the two could be loaded.
+    func checkAddresses(of definition: GuestDefinition) throws(Problem) {
+        for address in definition.listen {
+            let detail = "guest \(definition.name) can't listen at \(address.text): "
+            let remedy = "give it another port or address"
+            if let other = sharedListeners.first(where: { $0.address.conflicts(with: address) }) {
+                throw Problem(
+                    .conflict, detail + "vusb.yaml (usbip) has a listener for all guests at \(other.address.text)",
+                    remedy: remedy + ", or let it be known there (--client)")
+            }
+            for other in guestRegistry.sorted where other.definition.name != definition.name {
+                guard let taken = other.definition.listen.first(where: address.conflicts) else { continue }
+                throw Problem(
+                    .conflict, detail + "guest \(other.definition.name) does so at \(taken.text)", remedy: remedy)
+            }
+        }
+    }
+
     /// - Throws: where another guest is known by one of these already.
     func addClients(of definition: GuestDefinition) throws(Problem) {
         guard let taken = usbipClients.add(definition.clients, of: definition.name) else { return }

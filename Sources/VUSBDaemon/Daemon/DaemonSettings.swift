@@ -47,6 +47,10 @@ package struct DaemonSettings: Sendable {
             throw DaemonFailure("\(error)")
         }
         self.init(options, configuration)
+        if let path = options.attachHelper ?? configuration.attachHelper {
+            try Self.check(
+                helper: Self.absolute(path), options.attachHelper == nil ? "attach-helper:" : "--attach-helper")
+        }
         // Those of the configuration were checked with it, by line.
         try Self.check(options.emulate)
     }
@@ -85,6 +89,15 @@ package struct DaemonSettings: Sendable {
 
     /// Relative paths are the command line's only; the daemon stays where it was started.
     private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
+
+    /// One that was named is there, and a program; which guests it suits is seen when they are loaded.
+    private static func check(helper path: String, _ option: String) throws(DaemonFailure) {
+        do {
+            _ = try AttachHelper.look(at: path)
+        } catch {
+            throw DaemonFailure("\(option): \(error.message); build it by make -C kmod-shim attach, or leave that out")
+        }
+    }
 
     private static func check(_ emulations: [String]) throws(DaemonFailure) {
         var faults: [String] = []

@@ -46,12 +46,15 @@ struct Attachment: Sendable {
         device.stopAdmitting()
         let deadline = ContinuousClock.now + limit
         while true {
-            let count = device.inFlight - polls
-            guard count > 0, ContinuousClock.now < deadline, !Task.isCancelled else { return max(count, 0) }
+            let count = unfinished
+            guard count > 0, ContinuousClock.now < deadline, !Task.isCancelled else { return count }
             // Cancelled, it's looked at once more.
             try? await Task.sleep(for: .milliseconds(10))
         }
     }
+
+    /// URBs in flight that its guest works with. A driver, unlike a program with a file, polls interrupt endpoints all the time.
+    var unfinished: Int { mode == .files ? device.inFlight : max(device.inFlight - polls, 0) }
 
     /// URBs that wait at interrupt endpoints for something to happen.
     private var polls: Int {
@@ -63,6 +66,7 @@ struct Attachment: Sendable {
 
     var info: AttachmentInfo {
         let counters = device.counters
+        let lease = usbip?.status
         return AttachmentInfo(
             device: record.id.rawValue,
             guest: guest,
@@ -72,12 +76,14 @@ struct Attachment: Sendable {
             major: node?.number.major ?? CharacterDeviceNumber.unservedMajor,
             minor: node?.number.minor ?? slot.minor,
             mode: mode.rawValue,
-            state: redirect?.status.state.rawValue ?? usbip?.status.state.rawValue ?? "attached",
+            state: redirect?.status.state.rawValue ?? lease?.state.rawValue ?? "attached",
             urbsInFlight: device.inFlight,
             urbs: counters.completedURBs,
             failedURBs: counters.failedURBs,
             bytesIn: counters.bytesIn,
-            bytesOut: counters.bytesOut
+            bytesOut: counters.bytesOut,
+            peer: lease?.peer,
+            idleSeconds: lease?.idle.map { max($0.inSeconds, 0) }
         )
     }
 }

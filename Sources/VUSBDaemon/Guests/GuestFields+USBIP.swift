@@ -6,18 +6,35 @@ internal import VUSBControl
 extension GuestFields {
     func listen(_ texts: [String]) throws(Problem) -> [USBIPAddress] {
         try checkCount("listen", texts)
-        return try texts.map { (text) throws(Problem) in
+        var addresses: [USBIPAddress] = []
+        for text in texts {
             guard let address = USBIPAddress(text) else { throw malformed("listen", text, USBIPAddress.form) }
-            return address
+            guard !addresses.contains(address) else { continue }
+            guard !addresses.contains(where: address.conflicts) else {
+                throw Problem(
+                    .malformed, "guest \(guest) can't listen at \(quoted(text)), which is in another of its addresses",
+                    remedy: "leave one of them out")
+            }
+            addresses.append(address)
         }
+        return addresses
     }
 
     func clients(_ texts: [String]) throws(Problem) -> [USBIPClient] {
         try checkCount("clients", texts)
         return try texts.map { (text) throws(Problem) in
-            guard let client = USBIPClient(text) else { throw malformed("clients", text, USBIPClient.form) }
+            guard let client = USBIPClient(text) else { throw unknown(client: text) }
             return client
         }
+    }
+
+    private func unknown(client text: String) -> Problem {
+        guard let (kind, name) = Rules.usbipClient(text), kind == .user else {
+            return malformed("clients", text, USBIPClient.form)
+        }
+        return Problem(
+            .malformed, "guest \(guest) can't be known as \(quoted(text)): this host has no user \(quoted(name))",
+            remedy: "make the user first (useradd), or give a number, such as user:1000")
     }
 
     /// What doesn't go with mode `usbip`, or that needs and isn't there.

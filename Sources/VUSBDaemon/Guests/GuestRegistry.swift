@@ -27,13 +27,14 @@ struct GuestRegistry: Sendable {
         return entry
     }
 
+    func checkNew(_ name: String) throws(Problem) {
+        guard entries[name] != nil else { return }
+        throw Problem(.conflict, "there is a guest \(name) already", remedy: "choose another name, or remove it first")
+    }
+
     mutating func add(_ entry: GuestEntry) throws(Problem) {
-        let name = entry.definition.name
-        guard entries[name] == nil else {
-            throw Problem(
-                .conflict, "there is a guest \(name) already", remedy: "choose another name, or remove it first")
-        }
-        entries[name] = entry
+        try checkNew(entry.definition.name)
+        entries[entry.definition.name] = entry
     }
 
     mutating func remove(_ name: String) throws(Problem) {

@@ -25,6 +25,15 @@ enum USBIPAddress: Sendable, Equatable {
         }
     }
 
+    /// As `init` reads it.
+    var text: String {
+        switch self {
+        case .tcp(let host, let port): host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
+        case .unix(let path): "unix:\(path)"
+        case .vsock(let port): "vsock:\(port)"
+        }
+    }
+
     func endpoint(owner: UInt32?, tls: USBIPTLS?) -> USBIPListenerDefinition.Endpoint {
         switch self {
         case .tcp(let host, let port): .tcp(host: host, port: port, tls: tls)

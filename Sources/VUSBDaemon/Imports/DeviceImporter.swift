@@ -16,5 +16,5 @@ protocol DeviceImporter: DeviceSource {
     /// Ends it: the device leaves in the source's stream, and the session is closed when this returns.
     func forget(_ id: DeviceID) async throws(USBError)
     /// What a server lends.
-    func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> [USBIPOffer]
+    func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> USBIPOfferList
 }

@@ -39,7 +39,7 @@ struct USBIPConnector {
             }
             return handler
         } catch {
-            throw Self.failure(server, error)
+            throw Self.failure(error)
         }
     }
 
@@ -84,24 +84,24 @@ struct USBIPConnector {
         }
     }
 
-    private static func failure(_ server: USBIPServer, _ error: any Error) -> USBError {
+    private static func failure(_ error: any Error) -> USBError {
         switch error {
         case let error as USBError: return error
         case ChannelError.connectTimeout:
             return USBError(
-                .timedOut, "\(server) doesn't answer", remedy: "see whether it's there, and whether a firewall is")
+                .timedOut, "the server doesn't answer", remedy: "see whether it's there, and whether a firewall is")
         case let error as NIOConnectionError:
             guard let first = error.connectionErrors.first?.error else {
-                return USBError(.notFound, "\(server) has no address", remedy: "see whether its name is right")
+                return USBError(.notFound, "the server's name has no address", remedy: "see whether it's written right")
             }
-            return failure(server, first)
+            return failure(first)
         case let error as IOError:
             // SAFETY: strerror answers a zero-terminated text for every number; glibc keeps it per thread.
             let text = unsafe String(cString: strerror(error.errnoCode))
             let code: USBError.Code = error.errnoCode == EACCES ? .accessDenied : .io
             return USBError(
-                code, "\(server) can't be reached: \(text)", remedy: "see whether a USB/IP server runs there")
-        default: return USBError(.io, "\(server) can't be reached: \(error)")
+                code, "the server can't be reached: \(text)", remedy: "see whether a USB/IP server runs there")
+        default: return USBError(.io, "the server can't be reached: \(error)")
         }
     }
 }

@@ -38,6 +38,7 @@ final class USBIPImport: Sendable {
     private struct State {
         var shown = USBIPImportStatus.State.connecting
         var attempts = 0
+        var lastFailure: String?
         /// From its making to its end.
         var connection: USBIPImportConnection?
         var presence: Presence?
@@ -67,7 +68,10 @@ final class USBIPImport: Sendable {
     }
 
     var status: USBIPImportStatus {
-        state.withLock { USBIPImportStatus(id: id, remote: remote, state: $0.shown, attempts: $0.attempts) }
+        state.withLock {
+            USBIPImportStatus(
+                id: id, remote: remote, state: $0.shown, attempts: $0.attempts, lastFailure: $0.lastFailure)
+        }
     }
 
     private var patience: USBIPImportPatience { around.patience }
@@ -92,7 +96,7 @@ final class USBIPImport: Sendable {
                 if .now - since >= patience.longestPause { pause = patience.firstPause }
             } catch {
                 failure = error
-                around.logger.info("\(id): \(error)")
+                around.logger.info("\(id), \(remote): \(error)")
             }
             firstTry.settle(.failure(failure))
             await wait(failure, pause)
@@ -105,6 +109,7 @@ final class USBIPImport: Sendable {
         state.withLock { state in
             state.connection = nil
             state.attempts += 1
+            state.lastFailure = failure.message
             state.shown = .waiting(reason: failure.message, next: next)
         }
         // `end` cancels it, and the task is over then.
@@ -159,6 +164,7 @@ final class USBIPImport: Sendable {
             state.presence = presence
             state.shown = .imported
             state.attempts = 0
+            state.lastFailure = nil
             state.lastRefusal = nil
         }
         around.logger.info("\(id): imported \(remote)")
@@ -171,9 +177,10 @@ final class USBIPImport: Sendable {
             state.presence = nil
             // Who hears that it has left may ask why.
             state.shown = .waiting(reason: reason.message, next: .now)
+            state.lastFailure = reason.message
             state.holder = .nobody
         }
-        around.logger.info("\(id) has left: \(reason)")
+        around.logger.info("\(id), \(remote), has left: \(reason)")
         around.tell(.left(id))
     }
 
@@ -208,7 +215,7 @@ final class USBIPImport: Sendable {
     private func again(_ record: DeviceRecord) async throws(USBError) -> Presence {
         let presence = try await arrive(until: .now + patience.renewal)
         guard presence.record != record else { return presence }
-        let error = USBError(.gone, "\(remote) is another device after its reset")
+        let error = USBError(.gone, "it's another device after its reset")
         presence.connection.cut(error)
         _ = await presence.connection.end()
         throw error

@@ -67,8 +67,7 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
         request.writeRepeatingByte(0, count: USBIPNumbers.busIDBytes - remote.busID.utf8.count)
         context.writeAndFlush(wrapOutboundOut(request), promise: nil)
         timer = loop.scheduleTask(in: TimeAmount(patience.operation)) { [weak self] in
-            guard let self else { return }
-            finish(USBError(.timedOut, "\(self.remote): the server doesn't answer"))
+            self?.finish(USBError(.timedOut, "the server doesn't answer"))
         }
     }
 
@@ -83,7 +82,7 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     private func loss(_ error: (any Error)?) -> USBError {
-        USBError(.gone, "\(remote): \(USBIPEnd(error).serverText)")
+        USBError(.gone, USBIPEnd(error).serverText)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -91,8 +90,17 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
         do throws(USBIPServerFault) {
             try take(buffer.readableBytesSpan, context)
         } catch {
-            finish(USBError(error.code, "\(remote): \(error)"))
+            finish(failure(error))
         }
+    }
+
+    private func failure(_ fault: USBIPServerFault) -> USBError {
+        guard case .refused = fault, let entry, loops.hasMetItself(entry) else {
+            return USBError(fault.code, "\(fault)")
+        }
+        return USBError(
+            .unsupported, "the server is this vusbd itself",
+            remedy: "nothing is to be imported: what it lends it has, see `vusbctl devices`")
     }
 
     private func take(_ bytes: RawSpan, _ context: ChannelHandlerContext) throws(USBIPServerFault) {
@@ -155,11 +163,11 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
         guard case .serving(let session) = phase else { return }
         let limit = session.isResting ? patience.ending : patience.unlink
         if let oldest = session.oldestCancel, .now - oldest >= limit {
-            return finish(USBError(.timedOut, "\(remote): the server doesn't end a transfer that was cancelled"))
+            return finish(USBError(.timedOut, "the server doesn't end a transfer that was cancelled"))
         }
         guard let waiting = try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes) else { return }
         if watcher.isStuck(waiting, for: patience.reading) {
-            finish(USBError(.timedOut, "\(remote): the server doesn't read"))
+            finish(USBError(.timedOut, "the server doesn't read"))
         }
     }
 

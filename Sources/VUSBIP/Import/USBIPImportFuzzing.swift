@@ -22,8 +22,8 @@ extension USBIPFuzzing {
         for start in stride(from: 0, to: input.count, by: 7) {
             let piece = Array(input[start..<min(start + 7, input.count)])
             // SAFETY: a view of bytes, for the call. What is thrown is what a try ends with.
-            if let offers = try? list.take(unsafe piece.span.bytes) {
-                precondition(offers.count <= USBIPListReader.maximumDevices)
+            if let list = try? list.take(unsafe piece.span.bytes) {
+                precondition(list.offers.count + list.leftOut.count <= USBIPListReader.maximumDevices)
                 break
             }
         }

@@ -18,8 +18,8 @@ struct USBIPImportRecord: Equatable {
 
     /// - Parameter bytes: 312.
     init(_ bytes: RawSpan) throws(USBIPServerFault) {
-        let end = USBIPNumbers.pathBytes + USBIPNumbers.busIDBytes
-        busID = Array((USBIPNumbers.pathBytes..<end).map { bytes.byte(at: $0) }.prefix { $0 != 0 })
+        let end = Self.numbers
+        busID = Self.busID(of: bytes)
         let (bus, device) = (bytes.bigEndian(at: end), bytes.bigEndian(at: end + 4))
         guard let busNumber = UInt16(exactly: bus), let deviceNumber = UInt16(exactly: device) else {
             throw .deviceNumber(bus: bus, device: device)
@@ -33,8 +33,18 @@ struct USBIPImportRecord: Equatable {
         vendorID = bytes.bigEndianHalf(at: end + 12)
         productID = bytes.bigEndianHalf(at: end + 14)
         deviceClass = bytes.byte(at: end + 18)
-        interfaceCount = Int(bytes.byte(at: end + 23))
+        interfaceCount = Self.interfaceCount(of: bytes)
     }
+
+    /// Where the device's numbers begin.
+    private static let numbers = USBIPNumbers.pathBytes + USBIPNumbers.busIDBytes
+
+    /// Also of a record that can't be.
+    static func busID(of bytes: RawSpan) -> [UInt8] {
+        Array((USBIPNumbers.pathBytes..<numbers).map { bytes.byte(at: $0) }.prefix { $0 != 0 })
+    }
+
+    static func interfaceCount(of bytes: RawSpan) -> Int { Int(bytes.byte(at: numbers + 23)) }
 }
 
 /// The eight bytes that an answer to an operation begins with.
@@ -72,71 +82,5 @@ struct USBIPImportReader {
         guard let record else { return nil }
         guard record.busID == busID else { throw .busID }
         return record
-    }
-}
-
-/// How far an OP_REP_DEVLIST has come, which is cut anywhere.
-struct USBIPListReader {
-    private enum Awaited {
-        case header
-        case record
-        case interfaces(Int)
-    }
-
-    /// Of one server: V7 of Imports.md.
-    static let maximumDevices: UInt32 = 1024
-
-    private var scratch = USBIPScratch()
-    private var awaited = Awaited.header
-    private var remaining: UInt32 = 0
-    private var offers: [USBIPOffer] = []
-
-    /// - Returns: all, once they're there.
-    mutating func take(_ bytes: RawSpan) throws(USBIPServerFault) -> [USBIPOffer]? {
-        var position = 0
-        while true {
-            switch awaited {
-            case .header:
-                guard try takeHeader(bytes, &position) else { return nil }
-            case .record:
-                guard remaining > 0 else { return offers }
-                guard try takeRecord(bytes, &position) else { return nil }
-            case .interfaces(let count):
-                let skipped: Void? = scratch.whole(4, of: bytes, at: &position) { _ in }
-                guard skipped != nil else { return nil }
-                awaited = count > 1 ? .interfaces(count - 1) : .record
-            }
-        }
-    }
-
-    private mutating func takeHeader(_ bytes: RawSpan, _ position: inout Int) throws(USBIPServerFault) -> Bool {
-        let count = try scratch.whole(USBIPNumbers.operationBytes + 4, of: bytes, at: &position) {
-            bytes throws(USBIPServerFault) in
-            try USBIPOperationHeader.check(bytes, code: USBIPNumbers.replyList)
-            return bytes.bigEndian(at: USBIPNumbers.operationBytes)
-        }
-        guard let count else { return false }
-        guard count <= Self.maximumDevices else { throw .deviceCount(count) }
-        remaining = count
-        awaited = .record
-        return true
-    }
-
-    private mutating func takeRecord(_ bytes: RawSpan, _ position: inout Int) throws(USBIPServerFault) -> Bool {
-        let record = try scratch.whole(USBIPNumbers.recordBytes, of: bytes, at: &position) {
-            bytes throws(USBIPServerFault) in try USBIPImportRecord(bytes)
-        }
-        guard let record else { return false }
-        remaining -= 1
-        awaited = record.interfaceCount > 0 ? .interfaces(record.interfaceCount) : .record
-        // One that can't be asked for isn't offered.
-        guard let busID = String(validating: record.busID, as: UTF8.self), USBIPRemote.isBusID(busID) else {
-            return true
-        }
-        offers.append(
-            USBIPOffer(
-                busID: busID, vendorID: record.vendorID, productID: record.productID, speed: record.speed,
-                deviceClass: record.deviceClass))
-        return true
     }
 }

@@ -18,11 +18,14 @@ package struct USBIPImportStatus: Sendable, Equatable {
     package var state: State
     /// Tries that have failed since it was there last.
     package var attempts: Int
+    /// What the last of them has failed with, or how the device was lost.
+    package var lastFailure: String?
 
-    package init(id: DeviceID, remote: USBIPRemote, state: State, attempts: Int) {
+    package init(id: DeviceID, remote: USBIPRemote, state: State, attempts: Int, lastFailure: String? = nil) {
         self.id = id
         self.remote = remote
         self.state = state
         self.attempts = attempts
+        self.lastFailure = lastFailure
     }
 }

@@ -10,10 +10,9 @@ internal import Synchronization
 /// Concurrency model: any thread; all state is in one `Mutex`, a leaf.
 package final class USBIPLoopGuard: Sendable {
     private struct State {
-        /// Local addresses of TCP connections.
-        var addresses: Set<String> = []
-        var unixCount = 0
-        var vsockCount = 0
+        var entries: [Entry] = []
+        /// Those at whose other end the front has found this vusbd.
+        var met: [Entry] = []
     }
 
     /// VMADDR_CID_LOCAL: this host's own peers have it.
@@ -23,16 +22,18 @@ package final class USBIPLoopGuard: Sendable {
     package init() {}
 
     /// A connection of this vusbd's.
-    struct Entry: Sendable {
-        fileprivate enum Kind {
+    struct Entry: Sendable, Equatable {
+        fileprivate enum Kind: Equatable {
             case tcp(String)
             case unix
             case vsock
         }
         fileprivate let kind: Kind
+        private let connection: ObjectIdentifier
 
         /// Nil where its address isn't known.
         init?(_ server: USBIPServer, _ channel: any Channel) {
+            connection = ObjectIdentifier(channel)
             switch server {
             case .unix: kind = .unix
             case .vsock: kind = .vsock
@@ -45,30 +46,35 @@ package final class USBIPLoopGuard: Sendable {
         }
     }
 
-    func add(_ entry: Entry) { change(entry, by: 1) }
-    func remove(_ entry: Entry) { change(entry, by: -1) }
+    func add(_ entry: Entry) { state.withLock { $0.entries.append(entry) } }
 
-    private func change(_ entry: Entry, by count: Int) {
+    func remove(_ entry: Entry) {
         state.withLock { state in
-            switch entry.kind {
-            case .unix: state.unixCount += count
-            case .vsock: state.vsockCount += count
-            case .tcp(let address):
-                if count > 0 { state.addresses.insert(address) } else { state.addresses.remove(address) }
-            }
+            state.entries.removeAll { $0 == entry }
+            state.met.removeAll { $0 == entry }
         }
     }
 
-    /// Whether it's this vusbd itself who has connected.
+    /// Whether it's this vusbd itself who has connected. Its connection hears of it: the answer on the wire doesn't say so.
     func isOwn(_ peer: USBIPIdentity) -> Bool {
         state.withLock { state in
-            switch peer {
-            case .user(_, _, let process): state.unixCount > 0 && process == getpid()
-            case .machine(let cid): state.vsockCount > 0 && cid == Self.localMachine
-            case .address(let text): state.addresses.contains(Self.name(text))
-            // Imports have no TLS.
-            case .certificate: false
-            }
+            let found = state.entries.filter { Self.fits(peer, $0) }
+            for entry in found where !state.met.contains(entry) { state.met.append(entry) }
+            return !found.isEmpty
+        }
+    }
+
+    /// Whether the front was asked over this connection. Of Unix sockets and vsock it knows only that it was one of those
+    /// that there are.
+    func hasMetItself(_ entry: Entry) -> Bool { state.withLock { $0.met.contains(entry) } }
+
+    private static func fits(_ peer: USBIPIdentity, _ entry: Entry) -> Bool {
+        switch (peer, entry.kind) {
+        case (.user(_, _, let process), .unix): process == getpid()
+        case (.machine(let cid), .vsock): cid == localMachine
+        case (.address(let text), .tcp(let address)): name(text) == address
+        // Imports have no TLS.
+        default: false
         }
     }
 

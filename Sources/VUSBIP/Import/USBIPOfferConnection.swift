@@ -10,25 +10,21 @@ final class USBIPOfferConnection: ChannelInboundHandler, @unchecked Sendable {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private let server: USBIPServer
     private let limit: Duration
-    private let answered = USBIPOutcome<Result<[USBIPOffer], USBError>>()
+    private let answered = USBIPOutcome<Result<USBIPOfferList, USBError>>()
     // SAFETY: from here on all is the loop's thread's.
     private var reader = USBIPListReader()
     private var timer: Scheduled<Void>?
     private var context: ChannelHandlerContext?
 
-    private init(_ server: USBIPServer, _ limit: Duration) {
-        self.server = server
-        self.limit = limit
-    }
+    private init(_ limit: Duration) { self.limit = limit }
 
     /// - Parameter limit: for the connection, and then for the list.
     static func offers(
         of server: USBIPServer, within limit: Duration, _ group: any EventLoopGroup
-    ) async throws(USBError) -> [USBIPOffer] {
+    ) async throws(USBError) -> USBIPOfferList {
         let asking = try await USBIPConnector(group: group, limit: limit).connect(server) { _ in
-            USBIPOfferConnection(server, limit)
+            USBIPOfferConnection(limit)
         }
         return try await asking.answered.value().get()
     }
@@ -40,7 +36,7 @@ final class USBIPOfferConnection: ChannelInboundHandler, @unchecked Sendable {
         context.writeAndFlush(wrapOutboundOut(request), promise: nil)
         self.context = context
         timer = context.eventLoop.scheduleTask(in: TimeAmount(limit)) { [self] in
-            finish(.failure(USBError(.timedOut, "\(server): the list doesn't end")))
+            finish(.failure(USBError(.timedOut, "the list doesn't end")))
         }
     }
 
@@ -52,16 +48,16 @@ final class USBIPOfferConnection: ChannelInboundHandler, @unchecked Sendable {
             guard let offers = try reader.take(bytes.readableBytesSpan) else { return }
             finish(.success(offers))
         } catch {
-            finish(.failure(USBError(error.code, "\(server): \(error)")))
+            finish(.failure(USBError(error.code, "\(error)")))
         }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         finish(
-            .failure(USBError(.io, "\(server): the server has closed the connection before it has said what it has")))
+            .failure(USBError(.io, "the server has closed the connection before it has said what it has")))
     }
 
-    private func finish(_ result: Result<[USBIPOffer], USBError>) {
+    private func finish(_ result: Result<USBIPOfferList, USBError>) {
         timer?.cancel()
         answered.settle(result)
         context?.close(promise: nil)

@@ -96,7 +96,7 @@ package final class USBIPSource: DeviceSource {
             throw USBError(.busy, "there is an import \(id) already", remedy: "give it another name")
         }
         if let other = state.imports.values.first(where: { $0.remote == remote }) {
-            throw USBError(.busy, "\(remote) is imported already, as \(other.id)")
+            throw USBError(.busy, "it's imported already, as \(other.id)")
         }
         guard state.imports.count < maximumImports else {
             throw USBError(.busy, "there are \(maximumImports) imports already", remedy: "forget one that nobody needs")
@@ -135,9 +135,10 @@ package final class USBIPSource: DeviceSource {
 
     /// What a server has to lend.
     /// - Throws: `notFound`, `accessDenied`, `io` where it can't be reached; `timedOut`; `invalid` for an answer that isn't one.
-    package static func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> [USBIPOffer] {
+    package static func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> USBIPOfferList
+    {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let result: Result<[USBIPOffer], USBError>
+        let result: Result<USBIPOfferList, USBError>
         do throws(USBError) {
             result = .success(try await USBIPOfferConnection.offers(of: server, within: limit, group))
         } catch {

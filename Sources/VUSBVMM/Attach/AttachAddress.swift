@@ -6,6 +6,8 @@ package enum AttachAddress: Sendable, Hashable {
     case vsock(port: UInt32)
     /// - Parameter host: a numeric address of this host.
     case tcp(host: String, port: UInt16)
+    /// As `tcp`, with certificates: no client of Linux's speaks that by itself.
+    case tls(host: String, port: UInt16)
     /// Of this host; the guest's machine connects a serial port to it.
     case unix(path: String)
 }

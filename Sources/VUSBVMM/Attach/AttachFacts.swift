@@ -51,6 +51,7 @@ struct AttachFacts: Sendable {
             switch address {
             case .vsock(let port): if hasVsock { vsock.append(.vsock(port: port)) }
             case .tcp(let host, let port): tcp += hosts(for: host).map { .tcp(host: $0, port: port) }
+            case .tls: break
             case .unix: serial = ports.map { .serial(path: $0) }
             }
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import VUSBCore
+package import VUSBCore
 
 /// The helper `vusb-attach` on this host, which guests get that have no client of their own.
 package struct AttachHelper: Sendable {
@@ -14,8 +14,8 @@ package struct AttachHelper: Sendable {
     package init(places: [String]) { self.places = places }
 
     /// With all of glibc in it, it has 700 KiB.
-    private static let maximumSize = 8 << 20
-    private static let remedy =
+    static let maximumSize = 8 << 20
+    static let remedy =
         "make -C kmod-shim attach, and give vusbd its place (--attach-helper); or install usbip in the guest"
 
     /// The first that is there. Blocks while it's read.
@@ -31,6 +31,19 @@ package struct AttachHelper: Sendable {
         }
         throw USBError(
             .notFound, "there is no \(Self.name) on this host: \(places.joined(separator: ", "))", remedy: Self.remedy)
+    }
+
+    /// What the first that is there is, of whatever processor. Blocks while it's read.
+    /// - Throws: `notFound`, `invalid` where it's no program.
+    package func look() throws(USBError) -> Look {
+        for place in places {
+            do throws(USBError) {
+                return try Self.look(at: place)
+            } catch  where error.code == .notFound {
+                continue
+            }
+        }
+        throw USBError(.notFound, "there is none at \(places.joined(separator: ", "))", remedy: Self.remedy)
     }
 
     private static func read(_ path: String, _ machine: String) throws(USBError) -> [UInt8] {

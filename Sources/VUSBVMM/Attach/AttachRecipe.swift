@@ -2,10 +2,20 @@
 
 /// What a person types in the guest where vusbd can't.
 package enum AttachRecipe {
-    /// Such as `modprobe vhci-hcd; usbip attach -r 10.0.2.2 -b BUSID`; one for each address that there is.
-    /// - Parameter isMachine: the guest is a virtual machine, to which this host's loopback is another one's.
-    package static func lines(_ addresses: [AttachAddress], isMachine: Bool) -> [String] {
-        addresses.map { "modprobe vhci-hcd; " + stream($0, isMachine).command("BUSID") }
+    /// Where socat(1) listens on the client's loopback for one that doesn't speak TLS.
+    private static let tunnelPort: UInt16 = 13240
+
+    /// Such as `modprobe vhci-hcd; usbip attach -r 10.0.2.2 -b 1-1`; one for each address that there is.
+    /// - Parameters:
+    ///   - isMachine: the guest is a virtual machine, to which this host's loopback is another one's.
+    ///   - busIDs: of what the guest holds; the word BUSID stands for one where that's nothing.
+    package static func lines(_ addresses: [AttachAddress], isMachine: Bool, busIDs: [String] = []) -> [String] {
+        let busIDs = busIDs.isEmpty ? ["BUSID"] : busIDs
+        return addresses.map { address in
+            let stream = stream(address, isMachine)
+            return ([tunnel(address, isMachine), "modprobe vhci-hcd"].compactMap { $0 } + busIDs.map(stream.command))
+                .joined(separator: "; ")
+        }
     }
 
     private static func stream(_ address: AttachAddress, _ isMachine: Bool) -> AttachStream {
@@ -13,12 +23,26 @@ package enum AttachRecipe {
         case .vsock(let port): .vsock(port: port)
         case .unix where isMachine: .serial(path: "/dev/virtio-ports/\(AttachFacts.portPrefix)0")
         case .unix(let path): .unix(path: path)
-        case .tcp(let host, let port):
-            switch AttachFacts.reach(of: host) {
-            case .loopback where isMachine: .tcp(host: AttachFacts.userNetworkHost, port: port)
-            case .loopback, .address: .tcp(host: host, port: port)
-            case .any: .tcp(host: "HOST", port: port)
-            }
+        case .tcp(let host, let port): .tcp(host: name(of: host, isMachine), port: port)
+        case .tls: .tcp(host: "127.0.0.1", port: tunnelPort)
+        }
+    }
+
+    /// With the client's own certificate, its key, and who has signed the host's.
+    private static func tunnel(_ address: AttachAddress, _ isMachine: Bool) -> String? {
+        guard case .tls(let host, let port) = address else { return nil }
+        let name = name(of: host, isMachine)
+        let place = name.contains(":") ? "[\(name)]" : name
+        return "socat TCP-LISTEN:\(tunnelPort),bind=127.0.0.1,fork,reuseaddr "
+            + "OPENSSL:\(place):\(port),cert=CERTIFICATE,key=KEY,cafile=AUTHORITY & sleep 1"
+    }
+
+    /// What the guest knows this host's address as.
+    private static func name(of host: String, _ isMachine: Bool) -> String {
+        switch AttachFacts.reach(of: host) {
+        case .loopback where isMachine: AttachFacts.userNetworkHost
+        case .loopback, .address: host
+        case .any: "HOST"
         }
     }
 }

@@ -108,9 +108,10 @@ extension ModuleLoader {
     // MARK: - Failures
 
     private static func noStream(_ addresses: [AttachAddress]) -> USBError {
-        USBError(
+        let isOpen = addresses.contains { if case .tls = $0 { false } else { true } }
+        return USBError(
             .unsupported, "find a stream: the guest has none to where vusbd listens for it",
-            remedy: addresses.isEmpty
+            remedy: !isOpen
                 ? "let it be known at a shared listener that has no TLS"
                 : "give its machine a network, a vsock device, or a serial port (-device "
                     + "virtserialport,chardev=usbip,name=\(AttachFacts.portPrefix)0)")

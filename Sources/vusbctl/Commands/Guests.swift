@@ -29,7 +29,7 @@ struct Guests: AsyncParsableCommand {
                 guest.declaredBy)
         }
         let reasons = guests.compactMap { guest in guest.reason.map { Output.harmless("\(guest.name): \($0)") } }
-        let notes = reasons + guests.compactMap(\.autoText)
+        let notes = reasons + guests.flatMap(\.importerTexts) + guests.compactMap(\.autoText)
         return ([table.text] + (notes.isEmpty ? [] : [""]) + notes).joined(separator: "\n")
     }
 
@@ -45,6 +45,15 @@ struct Guests: AsyncParsableCommand {
 }
 
 extension GuestInfo {
+    /// Which clients of the USB/IP protocol have imported its devices, and how long ago they worked with them.
+    var importerTexts: [String] {
+        attachments.compactMap { item in
+            guard let peer = item.peer else { return nil }
+            let idle = item.idleSeconds.map { "idle for \(Int(min($0, 1e12))) s" } ?? "no transfer yet"
+            return Output.harmless("\(name): \(item.path) (\(item.device)) is imported by \(peer), \(idle)")
+        }
+    }
+
     /// Which mode `auto` has chosen, what it would choose now, and why; nil where there was no choice.
     var autoText: String? {
         guard let auto else { return nil }

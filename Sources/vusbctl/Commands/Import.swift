@@ -46,11 +46,22 @@ struct Import: AsyncParsableCommand {
 
     private func show(_ offers: [OfferInfo]) throws {
         if common.json { return try Output.json(offers) }
-        var table = Table("BUSID", "VID:PID", "SPEED", "CLASS", "IMPORTED AS")
-        for offer in offers {
+        var table = Table("BUSID", "VID:PID", "SPEED", "CLASS", "KIND", "IMPORTED AS", "NAME")
+        for offer in offers where offer.fault == nil {
             table.add(
-                offer.busid, "\(offer.idVendor):\(offer.idProduct)", offer.speed, offer.deviceClass, offer.imported)
+                offer.busid, "\(offer.idVendor):\(offer.idProduct)", offer.speed, offer.deviceClass, offer.kind,
+                Self.imported(offer), offer.name)
         }
-        try Output.print(table.text)
+        let leftOut = offers.compactMap { offer in
+            offer.fault.map { Output.harmless("left out '\(offer.busid)', which can't be imported: \($0)") }
+        }
+        try Output.print(([table.text] + (leftOut.isEmpty ? [] : [""]) + leftOut).joined(separator: "\n"))
+    }
+
+    /// One that another has waits with that for a reason.
+    private static func imported(_ offer: OfferInfo) -> String? {
+        guard let id = offer.imported else { return nil }
+        guard let state = offer.importState, state != .imported else { return id }
+        return "\(id), \(state.rawValue)" + (offer.reason.map { ": " + $0 } ?? "")
     }
 }

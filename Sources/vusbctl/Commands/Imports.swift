@@ -26,3 +26,11 @@ struct Imports: AsyncParsableCommand {
         return table.text
     }
 }
+
+extension ImportInfo {
+    /// Of one that isn't there now.
+    var awayText: String {
+        let reason = reason.map { ": " + $0 } ?? ""
+        return Output.harmless("\(id): \(busid) of \(server) isn't here now, \(state.rawValue)\(reason)")
+    }
+}

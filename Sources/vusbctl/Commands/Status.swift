@@ -25,14 +25,15 @@ struct Status: AsyncParsableCommand {
     private func show(_ client: ControlClient) async throws {
         let status = try await client.status()
         let guests = try await client.guests()
+        let away = try await client.imports().filter { $0.state != .imported }
         let attachments = guests.flatMap(\.attachments)
         guard !common.json else {
             let rows = guests.flatMap { guest in guest.attachments.map { Row(attachment: $0, machine: guest.machine) } }
             let auto = guests.compactMap { guest in guest.auto.map { AutoRow(guest: guest.name, auto: $0) } }
-            return try Output.json(Report(status: status, attached: rows, auto: auto), lines: watch)
+            return try Output.json(Report(status: status, attached: rows, auto: auto, away: away), lines: watch)
         }
         var table = attachments.isEmpty ? "" : "\n\n" + Self.table(guests)
-        let notes = guests.compactMap(\.autoText)
+        let notes = guests.flatMap(\.importerTexts) + away.map(\.awayText) + guests.compactMap(\.autoText)
         if !notes.isEmpty { table += "\n\n" + notes.joined(separator: "\n") }
         let begin = watch && Output.isOnTerminal ? Output.home : ""
         try Output.print(begin + Self.text(status) + table)
@@ -43,14 +44,17 @@ struct Status: AsyncParsableCommand {
         var status: DaemonStatus
         var attached: [Row]
         var auto: [AutoRow]
+        /// Imports whose device isn't there now.
+        var away: [ImportInfo]
 
-        private enum Key: String, CodingKey { case attached, auto }
+        private enum Key: String, CodingKey { case attached, auto, away }
 
         func encode(to encoder: any Encoder) throws {
             try status.encode(to: encoder)
             var fields = encoder.container(keyedBy: Key.self)
             try fields.encode(attached, forKey: .attached)
             try fields.encode(auto, forKey: .auto)
+            try fields.encode(away, forKey: .away)
         }
     }
 

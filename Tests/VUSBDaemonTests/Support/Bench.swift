@@ -194,6 +194,15 @@ struct Bench: Sendable {
         )
     }
 
+    /// A read at 0x81 of a device that a guest holds, in whatever mode.
+    func submitRead(_ device: String) async throws {
+        let attachment = try #require(await plane.deviceRegistry[DeviceID(device)]?.attachment)
+        attachment.device.submit(
+            URB(
+                endpoint: EndpointAddress(rawValue: 0x81), buffer: pool.take(8), requestedLength: 8, handler: handler,
+                context: 0))
+    }
+
     func state(_ device: String) async throws -> DeviceInfo.State { try await plane.device(device).state }
     func state(of guest: String) async throws -> GuestInfo.State { try await plane.guest(guest).state }
 
@@ -229,4 +238,9 @@ func problem(_ body: () async throws -> Void) async -> Problem? {
     } catch {
         return error as? Problem
     }
+}
+
+extension ControlPlane {
+    /// A listener that nobody opens: certificates are files.
+    func share(_ listener: USBIPListenerSpec) { sharedListeners.append(listener) }
 }

@@ -14,7 +14,7 @@ final class TestImporter: DeviceImporter {
         /// How first tries have ended.
         var ends: [DeviceID: Result<Void, USBError>] = [:]
         var waiters: [DeviceID: CheckedContinuation<Result<Void, USBError>, Never>] = [:]
-        var offers: Result<[USBIPOffer], USBError> = .success([])
+        var offers: Result<USBIPOfferList, USBError> = .success(USBIPOfferList())
         var asked: [USBIPServer] = []
     }
 
@@ -43,7 +43,7 @@ final class TestImporter: DeviceImporter {
             state.statuses[id] = USBIPImportStatus(id: id, remote: remote, state: .connecting, attempts: 0)
             return true
         }
-        guard isNew else { throw USBError(.busy, "\(remote.busID) is imported already") }
+        guard isNew else { throw USBError(.busy, "it's imported already") }
         return id
     }
 
@@ -73,7 +73,7 @@ final class TestImporter: DeviceImporter {
         try devices.pullOut(id)
     }
 
-    func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> [USBIPOffer] {
+    func offers(of server: USBIPServer, within limit: Duration) async throws(USBError) -> USBIPOfferList {
         try state.withLock { state in
             state.asked.append(server)
             return state.offers
@@ -99,6 +99,7 @@ final class TestImporter: DeviceImporter {
         change(id) {
             $0.state = .imported
             $0.attempts = 0
+            $0.lastFailure = nil
         }
     }
 
@@ -115,17 +116,24 @@ final class TestImporter: DeviceImporter {
         change(id) {
             $0.state = .waiting(reason: error.message, next: .now + .seconds(1))
             $0.attempts += 1
+            $0.lastFailure = error.message
         }
         end(id, .failure(error))
     }
 
     /// The session ends, and its device is gone.
     func lose(_ id: DeviceID, reason: String) throws(USBError) {
-        change(id) { $0.state = .waiting(reason: reason, next: .now) }
+        change(id) {
+            $0.state = .waiting(reason: reason, next: .now)
+            $0.lastFailure = reason
+        }
         try devices.pullOut(id)
     }
 
-    func offer(_ offers: Result<[USBIPOffer], USBError>) { state.withLock { $0.offers = offers } }
+    /// Another try begins.
+    func tryAgain(_ id: DeviceID) { change(id) { $0.state = .connecting } }
+
+    func offer(_ offers: Result<USBIPOfferList, USBError>) { state.withLock { $0.offers = offers } }
     var asked: [USBIPServer] { state.withLock { $0.asked } }
 
     private func change(_ id: DeviceID, _ body: (inout USBIPImportStatus) -> Void) {

@@ -49,6 +49,8 @@ final class TestUSBIP: USBIPServing {
     }
 
     func events() -> AsyncStream<USBIPEvent> { stream }
+
+    func obstacle(at endpoint: USBIPListenerDefinition.Endpoint) -> USBError? { state.withLock { $0.error } }
 }
 
 final class TestListener: USBIPListening {
