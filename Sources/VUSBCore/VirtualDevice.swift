@@ -218,6 +218,8 @@ package final class VirtualDevice: Sendable {
         let length = urb.requestedLength
         let final: URBStatus? = state.withLock { state in
             guard state.table.complete(token) else { return nil }
+            // Its submitter may hand in another one before it returns.
+            state.bytesInFlight -= length
             let status = state.finalStatus(urb.status)
             state.account(for: urb, status, descriptors)
             return status
@@ -232,7 +234,7 @@ package final class VirtualDevice: Sendable {
         handler.urbCompleted(urb)
         // Only now does it stop counting as in flight: drained means that all have been told.
         let waiters = state.withLock { state in
-            if state.table.remove(token) { state.bytesInFlight -= length }
+            _ = state.table.remove(token)
             return state.takeWaitersIfIdle()
         }
         for waiter in waiters { waiter.resume() }

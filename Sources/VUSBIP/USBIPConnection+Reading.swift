@@ -52,7 +52,8 @@ extension USBIPConnection {
     func processHeld() {
         while !isProcessing, mayProcess, let bytes = held.take() {
             process(bytes)
-            answer()
+            // Else it goes on when others have answered.
+            guard answer() || held == nil else { break }
         }
         guard isReadHeld, mayRead, let context else { return }
         isReadHeld = false
@@ -67,7 +68,7 @@ extension USBIPConnection {
             while bytes.readableBytes > 0 {
                 let count = try take(bytes)
                 bytes.moveReaderIndex(forwardBy: count)
-                if count == 0 { answer() }
+                if count == 0, !answer() { break }
                 guard mayProcess else { break }
             }
         } catch {

@@ -51,7 +51,10 @@ extension USBIPConnection {
         ) {
             [weak self, loop] in
             guard let self else { return }
-            loop.execute { self.answer() }
+            loop.execute {
+                self.answer()
+                self.processHeld()
+            }
         }
         phase = .serving(session, export)
         self.session = session
@@ -62,8 +65,10 @@ extension USBIPConnection {
             .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: USBIPLimits.receiveBuffer))
         session.outgoing.fill { USBIPDeviceRecord(export.place, export.device).appendImport(to: &$0) }
         export.imported(peer: session.peer)
+        if let socket { session.setSender(USBIPSender(socket)) }
         answer()
-        if let socket { session.mayBeSent(by: USBIPSender(socket)) }
+        // Who has gone meanwhile has ended it.
+        guard case .serving = phase else { return }
         // Not by the loop's own timers: with one of those it reads the clock several times a round, and sets its timer.
         watch = MultiThreadedEventLoopGroup.singleton.any().scheduleRepeatedTask(
             initialDelay: TimeAmount(patience.look), delay: TimeAmount(patience.look)

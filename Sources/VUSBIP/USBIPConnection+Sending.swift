@@ -5,13 +5,15 @@ internal import NIOCore
 /// What goes out: a batch of answers is one write.
 extension USBIPConnection {
     /// Sends what the session has to say; of one that has ended, finds out whether it's over.
-    func answer() {
-        guard let session else { return }
+    /// - Returns: false where others are at it: the loop is woken when there's something for it to do.
+    @discardableResult
+    func answer() -> Bool {
+        guard let session else { return false }
         if isBehind, waitingBytes == 0 {
             isBehind = false
-            session.loopIsEmpty()
+            session.noteLoopIsEmpty()
         }
-        session.answer(write)
+        return session.answer(write)
     }
 
     /// What NIO has and the socket hasn't taken.
@@ -21,6 +23,8 @@ extension USBIPConnection {
         defer { messages.removeAll(keepingCapacity: true) }
         guard let context else { return }
         isBehind = true
+        // NIO isn't told of it any more.
+        if lastError == nil, let code = session?.failure { lastError = IOError(errnoCode: code, reason: "sendmsg") }
         for message in messages {
             watcher.sent(message.readableBytes)
             context.write(wrapOutboundOut(message), promise: nil)

@@ -20,8 +20,12 @@ enum USBIPLimits {
     static let memory = 8 << 10
     /// Bytes of such memory that a session keeps for reuse.
     static let memoryKept = 8 << 20
-    /// URBs that are submitted before what has ended meanwhile is answered.
+    /// Commands that are carried out before what has ended meanwhile is answered.
     static let turn = 16
+    /// Answers that are due, while it isn't the loop's turn: from here on it reads no more.
+    static let due = 4096
+    /// How often a source's thread looks for more to answer: it has other devices' URBs to complete.
+    static let sourceRounds = 2
 }
 
 /// How long this host waits for a peer.

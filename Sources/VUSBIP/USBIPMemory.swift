@@ -5,15 +5,14 @@ internal import Synchronization
 internal import VUSBCore
 
 /// Memory for an IN transfer that is its answer at the same time: room for the header, then the data. It's lent to the
-/// URB as its buffer; once that has ended and the header is there, NIO sends it from where it is.
+/// URB as its buffer; once that has ended and the header is there, it's sent from where it is.
 ///
-/// Concurrency model: the loop's thread takes and lends; whoever's turn it is sends and releases, by `isTaken`; any thread
-/// gives back, by `isLent`. The bytes are the URB's while it's lent, NIO's or the sender's while they're sent, and nobody's
-/// else.
+/// Concurrency model: the loop's thread takes and lends; whoever's turn it is sends and releases, by `isTaken`; any
+/// thread gives back, by `isLent`. The bytes are the URB's while it's lent, and the message's while that is sent.
 @safe
 final class USBIPMemory: TransferBufferOwner, @unchecked Sendable {
-    // SAFETY: it's used by the loop's thread before `take`, and by the one whose turn it is from then until `release`; its storage never moves, since it isn't written through a `ByteBuffer`
-    // while it's shared, and never beyond its capacity.
+    // SAFETY: the loop's thread uses it while nobody has taken it, and from then on whose turn it is, until `release`. Its
+    // storage never moves, since it isn't written through a `ByteBuffer` while it's shared, and never beyond its capacity.
     private var bytes: ByteBuffer
     private let base: UnsafeMutableRawPointer
     private let payloadCapacity: Int

@@ -4,14 +4,14 @@ internal import NIOCore
 internal import VUSBCore
 
 /// What is to be sent, in order, until the connection takes it: a batch of answers with small data, and messages that
-/// are sent from where they are. The loop's thread has it.
+/// are sent from where they are. Whoever's turn it is has it.
 struct USBIPOutgoing {
     /// Those to be sent before the batch.
     private var messages: [ByteBuffer] = []
     private var messageBytes = 0
     /// Being filled; nil where nothing has been put into it.
     private var batch: ByteBuffer?
-    /// Batches that were given away. One that NIO has sent is used again: nothing is allocated for a batch.
+    /// Batches that were given away. One that has been sent is used again: nothing is allocated for a batch.
     private var spares: [ByteBuffer] = []
     private let allocator: ByteBufferAllocator
 

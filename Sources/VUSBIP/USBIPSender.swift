@@ -13,7 +13,9 @@ final class USBIPSender: @unchecked Sendable {
     private static let most = 64
 
     private let descriptor: Int32
-    // SAFETY: used within `send` only.
+    // SAFETY: from here on all is whose turn it is.
+    /// The number of the error, where the socket has failed.
+    private(set) var failure: Int32?
     private var pieces: [iovec] = unsafe []
 
     /// - Parameter socket: one whose owner has it yet.
@@ -64,7 +66,9 @@ final class USBIPSender: @unchecked Sendable {
             unsafe header.msg_iovlen = pieces.count
             while true {
                 let sent = unsafe sendmsg(descriptor, &header, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
-                if sent >= 0 || errno != EINTR { return sent }
+                if sent < 0, errno == EINTR { continue }
+                if sent < 0, errno != EAGAIN { failure = errno }
+                return sent
             }
         }
     }

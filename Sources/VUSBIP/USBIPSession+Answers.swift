@@ -6,10 +6,9 @@ internal import VUSBCore
 /// Answers to what has ended, by whoever's turn it is.
 extension USBIPSession {
     /// U1 to U4, U7 and U8 of USBIP.md.
-    func answer(_ finished: consuming USBIPFinished, isEnded: Bool) {
+    func append(_ finished: consuming USBIPFinished) {
         guard let urb = finished.urb.take() else { return }
         defer { finished.memory?.release() }
-        guard !isEnded else { return }
         let unlink = finished.unlink
         if let unlink, urb.status == .cancelled {
             return outgoing.append(USBIPReply(unlink: unlink, .cancelled))

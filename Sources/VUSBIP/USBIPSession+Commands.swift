@@ -8,7 +8,7 @@ internal import VUSBCore
 extension USBIPSession {
     /// Takes commands apart and carries them out.
     /// - Returns: how many bytes have been taken.
-    func read(_ bytes: RawSpan, isFull: () -> Bool) throws(USBIPViolation) -> Int {
+    func read(_ bytes: RawSpan) throws(USBIPViolation) -> Int {
         var position = 0
         while position < bytes.byteCount, !isFull() {
             if reader.isBetweenCommands {
@@ -51,7 +51,7 @@ extension USBIPSession {
         early.note(seqnum)
         guard !early.isEmpty else { return }
         inbound.unlink = early.take(of: seqnum)
-        for stale in early.takeAll(before: seqnum) { answer(.reply(USBIPReply(unlink: stale, .success))) }
+        for stale in early.takeAll(before: seqnum) { enqueue(.reply(USBIPReply(unlink: stale, .success))) }
     }
 
     /// Takes the memory for what follows the header.
@@ -154,20 +154,20 @@ extension USBIPSession {
     }
 
     private func refuse(_ inbound: consuming USBIPInbound) {
-        if let unlink = inbound.unlink { return answer(.reply(USBIPReply(unlink: unlink, .cancelled))) }
+        if let unlink = inbound.unlink { return enqueue(.reply(USBIPReply(unlink: unlink, .cancelled))) }
         let submit = inbound.submit
         let status = inbound.refusal ?? .noMemory
         let reply = USBIPReply(submit: submit.seqnum, status, packetCount: submit.wirePacketCount)
-        guard let packets = inbound.packets.take() else { return answer(.reply(reply)) }
+        guard let packets = inbound.packets.take() else { return enqueue(.reply(reply)) }
         var message = ByteBuffer()
         message.append(reply)
         for index in 0..<packets.count { message.append(packets[index]) }
-        answer(.message(message))
+        enqueue(.message(message))
     }
 
     /// Behind what has ended before.
-    private func answer(_ ended: USBIPEnded) {
-        state.withLock { $0.ready.append(ended) }
+    private func enqueue(_ due: USBIPDue) {
+        state.withLock { $0.ready.append(due) }
         noteCommand()
     }
 
@@ -183,7 +183,7 @@ extension USBIPSession {
             guard case .inFlight(let token) = state.slots[slot].phase else { return .some(nil) }
             return token
         }
-        guard let token = found else { return answer(.reply(USBIPReply(unlink: seqnum, .success))) }
+        guard let token = found else { return enqueue(.reply(USBIPReply(unlink: seqnum, .success))) }
         // Nil for a reset: it ends by itself.
         if let token { device.cancel(token) }
     }

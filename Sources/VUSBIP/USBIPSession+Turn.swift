@@ -4,44 +4,39 @@ internal import NIOCore
 internal import Synchronization
 internal import VUSBCore
 
-/// Whose turn it is to answer.
-enum USBIPTurn {
-    /// Whoever has something to answer takes it.
-    case nobody
-    /// The loop's: it reads, or has been woken.
-    case loop
-    /// That of a thread which has completed a URB.
-    case source
-    /// All that ends is dropped.
-    case gone
-}
-
 /// What whoever's turn it is does, and how a source's thread comes by it.
 extension USBIPSession {
-    /// - Returns: false where there was nothing to answer; where `orEndTurn`, it's nobody's turn then.
-    func makeAnswers(orEndTurn: Bool) -> Bool {
-        let isEnded = state.withLock { state -> Bool? in
-            swap(&state.ready, &draining)
-            if state.turn == .gone { draining.removeAll() }
-            guard draining.isEmpty else { return state.isEnded }
-            if orEndTurn, state.turn != .gone { state.turn = .nobody }
-            return nil
+    /// Makes answers to all that is due.
+    /// - Returns: false where nothing was; it's nobody's turn then.
+    func makeAnswersOrEndTurn() -> Bool {
+        let hasTaken = state.withLock { state in
+            let hasTaken = state.takeDue(&draining)
+            if !hasTaken, state.turn != .gone { state.turn = .nobody }
+            return hasTaken
         }
-        guard let isEnded else { return false }
+        if hasTaken { makeAnswersToTaken() }
+        return hasTaken
+    }
+
+    /// Likewise, and keeps the turn.
+    func makeAnswers() {
+        if state.withLock({ $0.takeDue(&draining) }) { makeAnswersToTaken() }
+    }
+
+    private func makeAnswersToTaken() {
         var isUse = false
-        for ended in draining {
-            switch ended {
+        for due in draining {
+            switch due {
             case .slot(let slot):
                 let finished = state.withLock { $0.release(slot) }
                 isUse = isUse || finished.isUse
-                answer(finished, isEnded: isEnded)
+                append(finished)
             case .reply(let reply): outgoing.append(reply)
             case .message(let message): outgoing.append(message)
             }
         }
         draining.removeAll(keepingCapacity: true)
         if isUse { noteUse() }
-        return true
     }
 
     private func noteUse() {
@@ -53,6 +48,7 @@ extension USBIPSession {
     func sendDirectly() -> Bool {
         guard let sender = state.withLock({ $0.isDirect ? $0.sender : nil }) else { return false }
         if sender.send(&sending) { return true }
+        failure = sender.failure
         state.withLock { $0.isDirect = false }
         return false
     }
@@ -78,25 +74,37 @@ extension USBIPSession {
         }
     }
 
-    /// T3 to T6 of USBIP.md.
+    /// T3, T6, T8, T9 of USBIP.md.
     private func answerFromSource() {
-        while makeAnswers(orEndTurn: true) {
-            outgoing.give(to: &sending)
-            guard sending.isEmpty || sendDirectly() else {
-                let isThere = state.withLock { state in
-                    if state.turn == .source { state.turn = .loop }
-                    return state.turn == .loop
-                }
-                if isThere { wake() }
+        for _ in 0..<USBIPLimits.sourceRounds {
+            guard makeAnswersOrEndTurn() else {
+                if state.withLock({ $0.isEnded || $0.loopWaits }) { wake() }
                 return
             }
+            outgoing.give(to: &sending)
+            guard sending.isEmpty || sendDirectly() else { break }
         }
-        // The loop waits for the end of this turn.
-        if state.withLock({ $0.isEnded }) { wake() }
+        handOver()
+    }
+
+    private func handOver() {
+        let isThere = state.withLock { state in
+            if state.turn == .source { state.turn = .loop }
+            return state.turn == .loop
+        }
+        if isThere { wake() }
     }
 }
 
 extension USBIPSession.State {
+    /// - Parameter target: empty.
+    /// - Returns: whether there was something.
+    fileprivate mutating func takeDue(_ target: inout [USBIPDue]) -> Bool {
+        swap(&ready, &target)
+        if turn == .gone { target.removeAll() }
+        return !target.isEmpty
+    }
+
     /// Takes all out of a slot whose URB has ended.
     fileprivate mutating func release(_ slot: Int) -> USBIPFinished {
         let finished = slots.release(slot)

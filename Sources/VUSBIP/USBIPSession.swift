@@ -18,12 +18,14 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         var seqnums: [UInt32: Int] = [:]
         /// What those ask for.
         var bytesInFlight = 0
-        var ready: [USBIPEnded] = []
+        var ready: [USBIPDue] = []
         var turn = USBIPTurn.nobody
         /// Nil where the loop sends all, and from its end on.
         var sender: USBIPSender?
         /// The loop has nothing of it that the socket hasn't taken: others may send.
         var isDirect = false
+        /// It reads no more until it's its turn: it's to be woken then.
+        var loopWaits = false
         var isEnded = false
         /// When the last transfer was answered that is use of the device.
         var lastTransfer: CoarseInstant?
@@ -41,12 +43,16 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     var reader = USBIPFrameReader()
     var early = USBIPEarlyUnlinks()
     private var sinceAnswer = 0
+    /// `answer` is at it: NIO may end the connection, or have it read, from within a write.
+    private var isAnswering = false
     private var whenOver: (() -> Void)?
 
     // SAFETY: from here on all is the thread's whose turn it is.
     var outgoing: USBIPOutgoing
-    var draining: [USBIPEnded] = []
+    var draining: [USBIPDue] = []
     var sending: [ByteBuffer] = []
+    /// The number of the error by which the socket failed when something was sent directly.
+    var failure: Int32?
 
     /// - Parameter wake: has the loop call `answer` soon; called on any thread.
     init(
@@ -74,12 +80,18 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     /// - Returns: how many of the bytes have been taken. Fewer than there are where much is to be sent first.
     /// - Throws: where the peer is to be sent away.
     func receive(_ bytes: RawSpan) throws(USBIPViolation) -> Int {
-        let (isEnded, isMine) = state.withLock { state in
-            if !state.isEnded, state.turn == .nobody { state.turn = .loop }
-            return (state.isEnded, state.turn == .loop)
+        guard !state.withLock({ $0.isEnded }) else { return bytes.byteCount }
+        return try read(bytes)
+    }
+
+    /// So much waits that it's to be sent before more is read. Has the turn, where it's to be had.
+    func isFull() -> Bool {
+        let (isMine, loopWaits) = state.withLock { state in
+            if state.turn == .nobody { state.turn = .loop }
+            if state.turn == .source, state.ready.count >= USBIPLimits.due { state.loopWaits = true }
+            return (state.turn == .loop, state.loopWaits)
         }
-        guard !isEnded else { return bytes.byteCount }
-        return try read(bytes, isFull: { isMine && self.outgoing.isFull })
+        return isMine ? outgoing.isFull : loopWaits
     }
 
     /// A command has been carried out: makes answers to what has ended, from time to time, so that a long read doesn't run
@@ -88,43 +100,55 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         sinceAnswer += 1
         guard sinceAnswer >= USBIPLimits.turn else { return }
         sinceAnswer = 0
-        guard state.withLock({ $0.turn == .loop }) else { return }
-        _ = makeAnswers(orEndTurn: false)
+        if state.withLock({ $0.turn == .loop }) { makeAnswers() }
     }
 
     /// Answers what has ended, unless somebody else is at it, who then looks again.
-    /// - Parameter write: sends what the socket doesn't take at once.
-    func answer(_ write: (inout [ByteBuffer]) -> Void) {
+    /// - Parameter write: sends what the socket doesn't take at once. It may call all that is the loop's.
+    /// - Returns: whether nobody else was at it.
+    @discardableResult
+    func answer(_ write: (inout [ByteBuffer]) -> Void) -> Bool {
+        guard !isAnswering else { return false }
         sinceAnswer = 0
-        let (isMine, isEnded) = state.withLock { state in
+        let isMine = state.withLock { state in
             if state.turn == .nobody { state.turn = .loop }
-            return (state.turn == .loop, state.isEnded)
+            if state.turn == .loop { state.loopWaits = false }
+            return state.turn == .loop
         }
-        guard isMine else { return }
-        repeat {
-            // What a source's thread couldn't send comes first.
-            send(isEnded, write)
-            outgoing.give(to: &sending)
-            send(isEnded, write)
-        } while makeAnswers(orEndTurn: true)
+        guard isMine else { return false }
+        isAnswering = true
+        repeat { sendAll(write) } while makeAnswersOrEndTurn()
+        isAnswering = false
         noteEnd()
+        return true
     }
 
-    private func send(_ isEnded: Bool, _ write: (inout [ByteBuffer]) -> Void) {
-        if isEnded {
-            sending.removeAll()
-        } else if !sending.isEmpty, !sendDirectly() {
-            write(&sending)
-        }
+    private func sendAll(_ write: (inout [ByteBuffer]) -> Void) {
+        repeat {
+            // What a source's thread couldn't send comes first.
+            send(write)
+            outgoing.give(to: &sending)
+        } while !sending.isEmpty
+    }
+
+    private func send(_ write: (inout [ByteBuffer]) -> Void) {
+        guard !sending.isEmpty else { return }
+        if state.withLock({ $0.isEnded }) { return sending.removeAll() }
+        guard !sendDirectly() else { return }
+        // Nobody's while NIO has it, which may call back.
+        var rest: [ByteBuffer] = []
+        swap(&rest, &sending)
+        write(&rest)
+        if sending.isEmpty { swap(&rest, &sending) }
     }
 
     /// - Parameter sender: nil where no descriptor was left: the loop sends all then.
-    func mayBeSent(by sender: USBIPSender?) {
+    func setSender(_ sender: USBIPSender?) {
         state.withLock { $0.sender = sender }
     }
 
     /// The socket has taken all that the loop has had for it.
-    func loopIsEmpty() {
+    func noteLoopIsEmpty() {
         state.withLock { $0.isDirect = $0.sender != nil }
     }
 
@@ -133,13 +157,14 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
     /// Cancels what is in flight and answers nobody.
     /// - Parameter over: called once, on the loop's thread, when its last URB has ended.
     func end(over: @escaping () -> Void) {
-        let tokens = state.withLock { state -> [URBToken]? in
-            guard !state.isEnded else { return nil }
+        let (tokens, sender) = state.withLock { state -> ([URBToken]?, USBIPSender?) in
+            guard !state.isEnded else { return (nil, nil) }
             state.isEnded = true
             state.isDirect = false
-            state.sender = nil
-            return state.slots.tokens
+            return (state.slots.tokens, state.sender.take())
         }
+        // Closed here, or by whoever is sending.
+        _ = consume sender
         guard let tokens else { return }
         whenOver = over
         reader = USBIPFrameReader()
@@ -147,7 +172,7 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
         answer { _ in }
     }
 
-    /// Waits no longer.
+    /// Waits no longer, and calls what `end` was given.
     func abandon() {
         state.withLock { $0.turn = .gone }
         whenOver.take()?()

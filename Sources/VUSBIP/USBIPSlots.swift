@@ -50,18 +50,18 @@ struct USBIPFinished: ~Copyable {
 
 /// The slots of a session.
 struct USBIPSlots: ~Copyable {
-    private var memory = USBIPSlotMemory { USBIPSlot() }
+    private var slots = USBIPSlotMemory { USBIPSlot() }
 
-    var inUse: Int { memory.inUse }
+    var inUse: Int { slots.inUse }
 
     subscript(index: Int) -> USBIPSlot {
-        _read { yield memory[index] }
-        _modify { yield &memory[index] }
+        _read { yield slots[index] }
+        _modify { yield &slots[index] }
     }
 
     /// Nil where all are in use.
     mutating func take(_ submit: USBIPSubmit, _ memory: USBIPMemory?) -> Int? {
-        guard let index = self.memory.take() else { return nil }
+        guard let index = slots.take() else { return nil }
         self[index].phase = .submitting
         self[index].seqnum = submit.seqnum
         self[index].wirePacketCount = submit.wirePacketCount
@@ -75,7 +75,7 @@ struct USBIPSlots: ~Copyable {
             seqnum: self[index].seqnum, wirePacketCount: self[index].wirePacketCount,
             unlink: self[index].unlink.take(), memory: self[index].memory.take(), urb: self[index].urb.take())
         self[index].phase = .free
-        memory.giveBack(index)
+        slots.giveBack(index)
         return finished
     }
 

@@ -43,6 +43,42 @@ struct USBIPEndTests {
         await rig.finish()
     }
 
+    @Test(
+        "K1, T10: a peer that has gone before the answer to its import has imported for a moment",
+        arguments: [false, true])
+    func goneAtOnce(isTCP: Bool) async throws {
+        for _ in 0..<30 {
+            let rig = try USBIPRig(isTCP: isTCP)
+            let peer = try USBIPPeer(rig.target)
+            peer.send(USBIPWire.importDevice())
+            if isTCP { peer.reset() } else { peer.close() }
+            let events = await rig.events.wait(for: isTCP ? 1 : 2)
+            // By TCP the request may go with the connection.
+            if case .imported? = events.first {
+                #expect(await rig.waitForEnd() != nil)
+                #expect(rig.export.status.state == .resting)
+            } else {
+                #expect(isTCP)
+            }
+            await rig.finish()
+        }
+    }
+
+    @Test("K1, T10: a peer that goes in the middle of answers takes nobody with it", arguments: [false, true])
+    func goneWhileAnswered(isTCP: Bool) async throws {
+        for round in 0..<30 {
+            let rig = try USBIPRig(ScriptedBackend(always: .complete(data: usbipPattern(20_000))), isTCP: isTCP)
+            let peer = try USBIPPeer(rig.target)
+            peer.send(USBIPWire.importDevice())
+            await rig.waitForImport()
+            peer.send((0..<20 as Range<UInt32>).flatMap { peer.wire.bulkIn($0, 20_000) })
+            if round % 2 == 0 { peer.send((20..<40 as Range<UInt32>).flatMap { peer.wire.bulkIn($0, 20_000) }) }
+            if isTCP { peer.reset() } else { peer.close() }
+            #expect(await rig.waitForEnd() != nil)
+            await rig.finish()
+        }
+    }
+
     @Test("the lease is kept until the last URB has ended")
     func lastURB() async throws {
         let rig = try USBIPRig(ScriptedBackend([.submit(.any, .hold), .cancel(.ignore)]))

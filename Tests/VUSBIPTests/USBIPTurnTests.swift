@@ -48,7 +48,7 @@ struct USBIPTurnTests {
         #expect(rig.wakes.count == 1 && rig.received() == [])
         #expect(rig.heard(rig.answer()) == [.done(1, [3]), .done(2, [3])])
         // From here on nothing is before it.
-        rig.session.loopIsEmpty()
+        rig.session.noteLoopIsEmpty()
         try rig.receive(rig.wire.bulkIn(3, 64))
         rig.answer()
         rig.backend.completeNext(data: [4])
@@ -99,6 +99,45 @@ struct USBIPTurnTests {
         await rig.finish()
     }
 
+    @Test("T2, T9: what is due during a source's turn is limited: the loop waits, and is woken when that is over")
+    func waiting() async throws {
+        let rig = try USBIPTurnRig(ScriptedBackend(always: .hold))
+        try rig.receive(rig.wire.bulkIn(1, 64))
+        rig.answer()
+        rig.session.state.withLock { $0.turn = .source }
+        let unlinks = (2..<6000).flatMap { rig.wire.unlink(UInt32($0), 99_999) }
+        // SAFETY: a view of bytes, for the call.
+        #expect(try rig.session.receive(unsafe unlinks.span.bytes) == 48 * USBIPLimits.due)
+        #expect(rig.answer() == [])
+        #expect(rig.received() == [] && rig.wakes.count == 0)
+        rig.session.state.withLock { $0.turn = .nobody }
+        rig.backend.completeNext(data: [5])
+        #expect(rig.wakes.count == 1)
+        let heard = rig.heard(rig.received() + rig.answer())
+        #expect(heard.count == USBIPLimits.due + 1 && heard.first == .unlink(2, 0) && heard.last == .done(1, [5]))
+        await rig.finish()
+    }
+
+    @Test("T10: a session that NIO ends from within a write, after it has read what had come, is over once")
+    func reentrance() async throws {
+        let rig = try USBIPTurnRig(ScriptedBackend(always: .hold), isDirect: false)
+        let over = Inbox<Int>()
+        try rig.receive(rig.wire.bulkIn(1, 64) + rig.wire.bulkIn(2, 64) + rig.wire.unlink(3, 77))
+        rig.backend.completeNext(data: [1])
+        var writes = 0
+        rig.session.answer { messages in
+            writes += 1
+            messages.removeAll()
+            try? rig.receive(rig.wire.unlink(4, 78) + rig.wire.bulkIn(5, 64))
+            #expect(rig.answer() == [])
+            rig.session.end { over.append(1) }
+        }
+        #expect(writes == 1)
+        // The backend has ended what was cancelled.
+        #expect(over.count == 1 && rig.session.inFlight == 0)
+        await rig.finish()
+    }
+
     @Test("T2, T3, T5: URBs that end on many threads while the loop reads are answered once each, in one piece")
     func race() async throws {
         let rig = try USBIPTurnRig(ScriptedBackend(always: .hold))
@@ -121,6 +160,7 @@ struct USBIPTurnTests {
                     _ = rig.answer()
                 }
             }
+            // T3: a source that has looked twice leaves the rest to the loop.
             #expect(rig.answer() == [])
             heard += rig.heard(rig.received())
         }
@@ -129,7 +169,6 @@ struct USBIPTurnTests {
             return reply.seqnum
         }
         #expect(Set(seqnums) == Set(1...UInt32(2 * width * rounds)) && seqnums.count == 2 * width * rounds)
-        #expect(rig.wakes.count == 0)
         await rig.finish()
     }
 

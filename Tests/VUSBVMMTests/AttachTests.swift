@@ -158,6 +158,11 @@ import VUSBCore
                 "modprobe vhci-hcd; vusb-attach vsock:2:3240 1-1; vusb-attach vsock:2:3240 1-2"
             ])
         #expect(
+            AttachRecipe.lines([Self.unix], isMachine: true, busIDs: ["1-1", "1-2"]) == [
+                "modprobe vhci-hcd; vusb-attach -d serial:/dev/virtio-ports/org.vusb.usbip.0 1-1; "
+                    + "vusb-attach -d serial:/dev/virtio-ports/org.vusb.usbip.1 1-2"
+            ])
+        #expect(
             AttachRecipe.lines([.tls(host: "::1", port: 99)], isMachine: false, busIDs: ["1-1"]) == [
                 "socat TCP-LISTEN:13240,bind=127.0.0.1,fork,reuseaddr OPENSSL:[::1]:99,cert=CERTIFICATE,key=KEY,"
                     + "cafile=AUTHORITY & sleep 1; modprobe vhci-hcd; usbip --tcp-port 13240 attach -r 127.0.0.1 -b 1-1"

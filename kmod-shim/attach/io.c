@@ -65,7 +65,7 @@ bool is_passing(void)
 	return errno == EAGAIN || errno == EINTR;
 }
 
-/* Whether the descriptor is ready before the deadline, or at its end. */
+/* Whether the descriptor is ready, or has hung up, before the deadline; else errno says why not. */
 bool is_ready(int fd, short events, int64_t deadline)
 {
 	struct pollfd entry = {.fd = fd, .events = events};
@@ -77,7 +77,7 @@ bool is_ready(int fd, short events, int64_t deadline)
 		if (count > 0)
 			return true;
 		if (count < 0 && errno != EINTR)
-			break;
+			return false;
 	}
 	errno = ETIMEDOUT;
 	return false;

@@ -192,7 +192,7 @@ static void choose_events(const struct flow *flow, struct pollfd *entries)
 static int move(struct flow *flow)
 {
 	struct pollfd entries[SIDES] = {[KERNEL] = {.fd = flow->kernel}};
-	int kernel, port;
+	int kernel = 0, port = 0;
 
 	do {
 		choose_events(flow, entries);

@@ -171,7 +171,7 @@ extension ControlPlane {
         }
         if case .success(let stuck) = answer { return stuck }
         for attachment in attachments { attachment.device.stopAdmitting() }
-        let counts = attachments.map { ($0.record.id, $0.device.inFlight) }
+        let counts = attachments.map { ($0.record.id, $0.unfinished) }
         return Dictionary(counts.filter { $0.1 > 0 }) { first, _ in first }
     }
 

@@ -8,12 +8,14 @@ internal import VUSBVMM
 /// Guests are declared and removed.
 extension ControlPlane {
     func declare(
-        _ specification: GuestSpec, by declaration: GuestEntry.Declaration, numbers: GuestNumbers = GuestNumbers()
+        _ specification: GuestSpec, by declaration: GuestEntry.Declaration, numbers: GuestNumbers = GuestNumbers(),
+        isNew: Bool
     ) throws(Problem) {
         let definition = try GuestDefinition(specification, connectors: Array(connectors.keys))
         // Before anything of it is kept.
         try guestRegistry.checkNew(definition.name)
-        try checkAddresses(of: definition)
+        // One that was saved before another one took its address stays: it can't be loaded while that is.
+        if isNew { try checkAddresses(of: definition) }
         try addClients(of: definition)
         try guestRegistry.add(GuestEntry(definition, declaredBy: declaration, numbers: numbers))
         tree.addGuest(definition.name, access: definition.access)
@@ -132,7 +134,7 @@ extension ControlPlane {
     ) {
         do {
             let numbers = GuestNumbers(memories: memories[specification.name] ?? [])
-            try declare(specification, by: declaration, numbers: numbers)
+            try declare(specification, by: declaration, numbers: numbers, isNew: false)
         } catch {
             // Such as an owner that the host doesn't have any more. The others must come up.
             logger.error(

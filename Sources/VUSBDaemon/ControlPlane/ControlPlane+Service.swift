@@ -136,7 +136,7 @@ extension ControlPlane: ControlService {
 
     func addGuest(_ specification: GuestSpec) async throws(Problem) -> GuestInfo {
         try checkRunning()
-        try declare(specification, by: .control)
+        try declare(specification, by: .control, isNew: true)
         let info = try guest(specification.name)
         demandAll(for: specification.name)
         await persist()

@@ -41,17 +41,24 @@ extension ControlPlane {
                 check: check, level: .warning,
                 summary: "guest \(name) can't be loaded in mode usbip: \(obstacle.message)", remedy: obstacle.remedy)
         }
-        guard address.isLoopback else {
-            return Finding(
-                check: check, level: .warning,
-                summary: "whoever reaches it is guest \(name), and nothing is encrypted",
-                remedy:
-                    "let only a network that you trust reach it; or use a listener with certificates (usbip: in vusb.yaml) "
-                    + "and --client certificate:NAME")
-        }
+        guard !address.isOpen else { return openFinding(check, address, name) }
         return Finding(
             check: check, level: .ok,
             summary: isOpen ? "open to clients of guest \(name)" : "free for guest \(name), which isn't loaded")
+    }
+
+    private func openFinding(_ check: String, _ address: USBIPAddress, _ name: String) -> Finding {
+        if case .vsock = address {
+            return Finding(
+                check: check, level: .warning, summary: "any virtual machine of this host is guest \(name) there",
+                remedy: "use a shared listener (usbip: in vusb.yaml) and --client cid:NUMBER, where there are others")
+        }
+        return Finding(
+            check: check, level: .warning,
+            summary: "whoever reaches it is guest \(name), and nothing is encrypted",
+            remedy:
+                "let only a network that you trust reach it; or use a listener with certificates (usbip: in vusb.yaml) "
+                + "and --client certificate:NAME")
     }
 
     /// The program that is copied to guests without a client of their own.

@@ -15,17 +15,21 @@ extension USBIPAddress {
         }
     }
 
-    /// Whether whoever connects comes from this host.
-    var isLoopback: Bool {
-        guard case .tcp(let host, _) = self else { return true }
-        return HostAddress(host).isLoopback
+    /// Whether others than users of this host may connect.
+    var isOpen: Bool {
+        switch self {
+        case .tcp(let host, _): !HostAddress(host).isLoopback
+        // All virtual machines of this host.
+        case .vsock: true
+        case .unix: false
+        }
     }
 
     private static func components(_ path: String) -> [Substring] { path.split(separator: "/").filter { $0 != "." } }
 }
 
 /// A numeric address of this host.
-private struct HostAddress {
+struct HostAddress {
     /// Of IPv6, or of IPv4 in its notation; what isn't an address is none.
     private let bytes: [UInt8]?
     private let text: String
@@ -48,6 +52,8 @@ private struct HostAddress {
             bytes = nil
         }
     }
+
+    var isNumeric: Bool { bytes != nil }
 
     private var isIPv4: Bool { bytes?.starts(with: Self.mapped) == true }
 

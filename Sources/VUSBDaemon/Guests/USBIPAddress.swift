@@ -20,7 +20,7 @@ enum USBIPAddress: Sendable, Equatable {
             guard let port = UInt32(rest) else { return nil }
             self = .vsock(port: port)
         case .tcp:
-            guard let (host, port) = Rules.hostAndPort(rest) else { return nil }
+            guard let (host, port) = Rules.hostAndPort(rest), HostAddress(host).isNumeric else { return nil }
             self = .tcp(host: host, port: port)
         }
     }

@@ -12,16 +12,17 @@ package enum AttachRecipe {
     package static func lines(_ addresses: [AttachAddress], isMachine: Bool, busIDs: [String] = []) -> [String] {
         let busIDs = busIDs.isEmpty ? ["BUSID"] : busIDs
         return addresses.map { address in
-            let stream = stream(address, isMachine)
-            return ([tunnel(address, isMachine), "modprobe vhci-hcd"].compactMap { $0 } + busIDs.map(stream.command))
-                .joined(separator: "; ")
+            let before = [tunnel(address, isMachine), "modprobe vhci-hcd"].compactMap { $0 }
+            let commands = busIDs.enumerated().map { stream(address, isMachine, number: $0).command($1) }
+            return (before + commands).joined(separator: "; ")
         }
     }
 
-    private static func stream(_ address: AttachAddress, _ isMachine: Bool) -> AttachStream {
+    /// - Parameter number: of the device: a serial port takes one.
+    private static func stream(_ address: AttachAddress, _ isMachine: Bool, number: Int) -> AttachStream {
         switch address {
         case .vsock(let port): .vsock(port: port)
-        case .unix where isMachine: .serial(path: "/dev/virtio-ports/\(AttachFacts.portPrefix)0")
+        case .unix where isMachine: .serial(path: "/dev/virtio-ports/\(AttachFacts.portPrefix)\(number)")
         case .unix(let path): .unix(path: path)
         case .tcp(let host, let port): .tcp(host: name(of: host, isMachine), port: port)
         case .tls: .tcp(host: "127.0.0.1", port: tunnelPort)

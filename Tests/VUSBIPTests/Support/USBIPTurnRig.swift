@@ -37,8 +37,8 @@ final class USBIPTurnRig: Sendable {
         if var sendBuffer {
             unsafe setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &sendBuffer, socklen_t(MemoryLayout<Int32>.size))
         }
-        session.mayBeSent(by: USBIPSender(pair[0]))
-        if isDirect { session.loopIsEmpty() }
+        session.setSender(USBIPSender(pair[0]))
+        if isDirect { session.noteLoopIsEmpty() }
     }
 
     deinit {

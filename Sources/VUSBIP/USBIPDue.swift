@@ -3,7 +3,7 @@
 internal import NIOCore
 
 /// What is to be answered, in the order in which the peer is told.
-enum USBIPEnded {
+enum USBIPDue {
     /// That of a URB that has ended.
     case slot(Int)
     /// What wasn't carried out.
