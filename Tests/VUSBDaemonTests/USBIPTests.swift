@@ -250,6 +250,7 @@ import VUSBTestSupport
     @Test(arguments: [
         "", "tcp", "tcp:", "tcp:0", "tcp:65536", "tcp:localhost:3240", "tcp:::1:3240", "tcp:[::1]", "tcp:[::1]3240",
         "unix:run", "unix:", "vsock:-1", "vsock:4294967295", "udp:3240", "tcp:03240", "tcp:\u{11}:3240",
+        "tcp:0.0.0.0.0:3240", "tcp:1:3240", "tcp:[1:2]:3240",
     ])
     func otherAddressesAreNot(text: String) { #expect(USBIPAddress(text) == nil) }
 
