@@ -410,7 +410,8 @@ class Limits(Case):
         connections[0].settimeout(PATIENCE)
         connections[0].send(b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertTrue(connections[0].recv(4096).startswith(b"HTTP/1.1 200"))
-        self.assertLess(len(os.listdir(f"/proc/{vusbd.pid}/fd")), limit - 6)
+        # Up to four at once are accepted before it looks at how many there are.
+        self.assertLessEqual(len(os.listdir(f"/proc/{vusbd.pid}/fd")), limit - 4)
         # Files take none of the daemon's descriptors.
         files = [self.open(vusbd.endpoint("web1", "00"), os.O_RDWR) for _ in range(limit * 2)]
         writer = self.open(vusbd.endpoint("web1", "01"), os.O_WRONLY)
