@@ -51,8 +51,10 @@ extension UsbfsSession {
 
     /// U20.
     func keep(_ reply: consuming UsbfsReply, _ command: UsbfsCommand, _ argument: UInt64) {
-        park(reply, .quiet(command, argument: argument)) { _, _ in
-            switch self.node.phase {
+        park(reply, .quiet(command, argument: argument)) { state, _ in
+            // A later round may come when its file has been released: nobody would find it there.
+            guard state.phase == .open else { return .error(ENODEV) }
+            return switch self.node.phase {
             case .quiet: nil
             // It was resumed meanwhile, and nobody saw this one.
             case .serving: .again(UsbfsPlan.firstRound(command, argument: argument))

@@ -26,9 +26,10 @@ final class HostEventThread: Sendable {
 
         func run() {
             RealTime.enter()
+            let pass = CompletionPass()
             while !isStopping.load(ordering: .acquiring) {
                 var limit = timeval(tv_sec: 60, tv_usec: 0)
-                let code = unsafe libusb_handle_events_timeout_completed(context, &limit, nil)
+                let code = pass.run { unsafe libusb_handle_events_timeout_completed(context, &limit, nil) }
                 guard code != 0, code != LIBUSB_ERROR_INTERRUPTED.rawValue else { continue }
                 logger.error("libusb can't handle events: \(LibUSBCode.name(code))")
                 // Not to spin on an error that stays.

@@ -58,23 +58,18 @@ extension USBIPSession {
     func urbCompleted(_ urb: consuming URB) {
         let slot = Int(urb.context)
         var urb: URB? = consume urb
-        let turn = state.withLock { state -> USBIPTurn in
-            guard state.turn != .gone else { return .gone }
-            state.slots[slot].urb = urb.take()
-            state.slots[slot].phase = .finished
-            state.ready.append(.slot(slot))
-            guard state.turn == .nobody else { return .nobody }
-            state.turn = state.isDirect ? .source : .loop
-            return state.turn
-        }
-        switch turn {
-        case .nobody, .gone: break
-        case .loop: wake()
-        case .source: answerFromSource()
+        let next = state.withLock { state in state.complete(slot, &urb) }
+        switch next {
+        case .nothing: break
+        case .wakeLoop: wake()
+        case .answer: answerFromSource()
+        case .answerAtEndOfPass: if !CompletionPass.tellAtEnd(self) { answerFromSource() }
         }
     }
 
-    /// T3, T6, T8, T9 of USBIP.md.
+    func passEnded() { answerFromSource() }
+
+    /// T3, T6, T8, T9, T11 of USBIP.md.
     private func answerFromSource() {
         for _ in 0..<USBIPLimits.sourceRounds {
             guard makeAnswersOrEndTurn() else {
@@ -96,12 +91,32 @@ extension USBIPSession {
     }
 }
 
+/// What a thread does that has completed a URB.
+private enum AfterCompletion {
+    case nothing
+    case wakeLoop
+    case answer
+    /// Other URBs of the session may end in the same pass.
+    case answerAtEndOfPass
+}
+
 extension USBIPSession.State {
+    /// A URB has ended.
+    fileprivate mutating func complete(_ slot: Int, _ urb: inout URB?) -> AfterCompletion {
+        guard turn != .gone else { return .nothing }
+        slots[slot].urb = urb.take()
+        slots[slot].phase = .finished
+        ready.append(.slot(slot))
+        guard turn == .nobody else { return .nothing }
+        turn = isDirect ? .source : .loop
+        guard turn == .source else { return .wakeLoop }
+        return slots.inUse == 1 ? .answer : .answerAtEndOfPass
+    }
+
     /// - Parameter target: empty.
     /// - Returns: whether there was something.
     fileprivate mutating func takeDue(_ target: inout [USBIPDue]) -> Bool {
         swap(&ready, &target)
-        if turn == .gone { target.removeAll() }
         return !target.isEmpty
     }
 

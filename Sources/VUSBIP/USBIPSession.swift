@@ -11,7 +11,7 @@ internal import VUSBCore
 /// source's thread that completes a URB while it's nobody's (T1 to T8 of USBIP.md). What both need is in `state`, a Mutex
 /// that is held across no call out. Lock order: a leaf.
 @safe
-final class USBIPSession: URBHandler, @unchecked Sendable {
+final class USBIPSession: URBHandler, CompletionPassHandler, @unchecked Sendable {
     struct State: ~Copyable {
         var slots = USBIPSlots()
         /// The slots of what isn't answered yet.
@@ -174,7 +174,12 @@ final class USBIPSession: URBHandler, @unchecked Sendable {
 
     /// Waits no longer, and calls what `end` was given.
     func abandon() {
-        state.withLock { $0.turn = .gone }
+        let isSource = state.withLock { state in
+            defer { state.turn = .gone }
+            return state.turn == .source
+        }
+        // URBs that wait for their answers have the session, which has them.
+        if !isSource { makeAnswers() }
         whenOver.take()?()
     }
 

@@ -27,6 +27,99 @@ struct USBIPTurnTests {
         await rig.finish()
     }
 
+    @Test("T11: what a source's thread ends in one pass is one write, at its end")
+    func pass() async throws {
+        let rig = try USBIPTurnRig(ScriptedBackend(always: .hold), isDatagram: true)
+        for seqnum in 1...3 as ClosedRange<UInt32> { try rig.receive(rig.wire.bulkIn(seqnum, 64)) }
+        rig.answer()
+        let pass = CompletionPass()
+        pass.run {
+            for byte in [1, 2] as [UInt8] {
+                rig.backend.completeNext(data: [byte])
+                #expect(rig.received() == [])
+            }
+        }
+        #expect(rig.heard(rig.receivedOnce()) == [.done(1, [1]), .done(2, [2])])
+        #expect(rig.received() == [])
+        // Nothing else can end: it isn't waited for.
+        pass.run {
+            rig.backend.completeNext(data: [3])
+            #expect(rig.heard(rig.receivedOnce()) == [.done(3, [3])])
+        }
+        #expect(rig.received() == [] && rig.wakes.count == 0)
+        await rig.finish()
+    }
+
+    @Test(
+        "T2, T8, T11: what the loop has for an answer goes with a pass that isn't over, and so does the session's end")
+    func loopDuringPass() async throws {
+        let rig = try USBIPTurnRig(ScriptedBackend(always: .hold))
+        let over = Inbox<Int>()
+        for seqnum in 1...2 as ClosedRange<UInt32> { try rig.receive(rig.wire.bulkIn(seqnum, 64)) }
+        rig.answer()
+        try CompletionPass().run { () throws in
+            rig.backend.completeNext(data: [1])
+            try rig.receive(rig.wire.unlink(3, 77))
+            #expect(!rig.session.answer { _ in })
+        }
+        #expect(rig.heard(rig.received()) == [.done(1, [1]), .unlink(3, 0)])
+        for seqnum in 4...5 as ClosedRange<UInt32> { try rig.receive(rig.wire.bulkIn(seqnum, 64)) }
+        rig.answer()
+        CompletionPass().run {
+            rig.backend.completeNext(data: [2])
+            rig.session.end { over.append(1) }
+            #expect(over.count == 0)
+        }
+        #expect(rig.wakes.count == 1)
+        #expect(rig.answer() == [] && rig.received() == [])
+        #expect(over.count == 1 && rig.session.inFlight == 0)
+        await rig.finish()
+    }
+
+    @Test(
+        "K8: a session that is given up is over, what comes later is dropped, and nothing of it stays",
+        arguments: [true, false])
+    func givenUp(isDirect: Bool) async throws {
+        // They end only when they were given up.
+        let held = ScriptedBackend.Record.submit(.in(0x81, 64), .hold)
+        let backend = ScriptedBackend([held, held, held, .cancel(.ignore), .cancel(.ignore)])
+        let device = try giveUp(USBIPTurnRig(backend, isDirect: isDirect))
+        await device.close()
+        // With the session goes what it had.
+        #expect(device.inFlight == 0 && device.pool.outstanding == 0)
+        #expect(backend.verify() == [])
+    }
+
+    private func giveUp(_ rig: USBIPTurnRig) throws -> VirtualDevice {
+        let over = Inbox<Int>()
+        for seqnum in 1...3 as ClosedRange<UInt32> { try rig.receive(rig.wire.bulkIn(seqnum, 64)) }
+        rig.answer()
+        let held = rig.backend.held
+        CompletionPass().run {
+            _ = held[0].complete(data: [1])
+            rig.session.end { over.append(1) }
+            rig.session.abandon()
+            #expect(over.count == 1)
+            _ = held[1].complete(data: [2])
+        }
+        _ = held[2].complete(data: [3])
+        #expect(rig.received() == [] && over.count == 1)
+        return rig.device
+    }
+
+    @Test("T7: of more answers than one call takes, a full socket leaves the rest in order")
+    func many() async throws {
+        let data = usbipPattern(4 << 10)
+        let rig = try USBIPTurnRig(ScriptedBackend(always: .complete(data: data)), sendBuffer: 64 << 10)
+        let seqnums = 1...200 as ClosedRange<UInt32>
+        try rig.receive(seqnums.flatMap { rig.wire.bulkIn($0, data.count) })
+        let rest = rig.answer()
+        let direct = rig.received()
+        #expect(!direct.isEmpty && !rest.isEmpty)
+        #expect(rig.heard(direct + rest) == seqnums.map { .done($0, data) })
+        await rig.finish()
+    }
+
     @Test("T1, T5: what ends while the loop reads is answered in one write at its end")
     func reading() async throws {
         let rig = try USBIPTurnRig(ScriptedBackend(always: .hold))

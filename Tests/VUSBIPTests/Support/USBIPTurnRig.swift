@@ -23,7 +23,10 @@ final class USBIPTurnRig: Sendable {
     /// - Parameters:
     ///   - sendBuffer: of the host's socket, in bytes; nil for the usual.
     ///   - isDirect: from the beginning.
-    init(_ backend: ScriptedBackend, sendBuffer: Int32? = nil, isDirect: Bool = true) throws {
+    ///   - isDatagram: the socket tells one write from another.
+    init(
+        _ backend: ScriptedBackend, sendBuffer: Int32? = nil, isDirect: Bool = true, isDatagram: Bool = false
+    ) throws {
         self.backend = backend
         device = VirtualDevice(
             backend: backend, descriptors: DescriptorBytes.fullZero, speed: .high, configurationValue: 1,
@@ -32,7 +35,8 @@ final class USBIPTurnRig: Sendable {
             wakes.append(1)
         }
         var pair: [Int32] = [-1, -1]
-        try #require(unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
+        let type = isDatagram ? SOCK_SEQPACKET : SOCK_STREAM
+        try #require(unsafe socketpair(AF_UNIX, Int32(type.rawValue), 0, &pair) == 0)
         sockets = (pair[0], pair[1])
         if var sendBuffer {
             unsafe setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &sendBuffer, socklen_t(MemoryLayout<Int32>.size))
@@ -77,6 +81,13 @@ final class USBIPTurnRig: Sendable {
             guard count > 0 else { return all }
             all += buffer.prefix(count)
         }
+    }
+
+    /// One write, where the socket tells them apart.
+    func receivedOnce() -> [UInt8] {
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        let count = unsafe recv(sockets.peer, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+        return Array(buffer.prefix(max(0, count)))
     }
 
     /// - Parameter isIn: whether a seqnum is that of an IN transfer.
