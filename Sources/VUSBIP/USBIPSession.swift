@@ -8,7 +8,7 @@ internal import VUSBCore
 /// One that has ended lives on until its last URB has.
 ///
 /// Concurrency model: the loop's thread takes commands. Answers are made and sent by whoever's turn it is: the loop, or a
-/// source's thread that completes a URB while it's nobody's (T1 to T8 of USBIP.md). What both need is in `state`, a Mutex
+/// source's thread that completes a URB while it's nobody's (T1 to T11 of USBIP.md). What both need is in `state`, a Mutex
 /// that is held across no call out. Lock order: a leaf.
 @safe
 final class USBIPSession: URBHandler, CompletionPassHandler, @unchecked Sendable {
