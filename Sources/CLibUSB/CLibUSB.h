@@ -17,7 +17,7 @@ static inline int CLibUSB_disable_discovery(void)
 	return libusb_set_option(NULL, LIBUSB_OPTION_NO_DEVICE_DISCOVERY);
 }
 
-/* Likewise. For tests: libusb says on the thread in question what it does. */
+/* Variadic, too. For tests: libusb says on the thread in question what it does. */
 static inline int CLibUSB_log_all(struct libusb_context *context)
 {
 	return libusb_set_option(context, LIBUSB_OPTION_LOG_LEVEL, LIBUSB_LOG_LEVEL_DEBUG);

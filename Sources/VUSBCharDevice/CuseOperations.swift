@@ -25,24 +25,17 @@ func makeCuseOperations() -> cuse_lowlevel_ops {
 
 /// The channel whose request the calling thread carries out.
 enum CuseContext {
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        // Fails only when the process has used up its keys, at its start: nothing could work then.
-        unsafe precondition(pthread_key_create(&key, nil) == 0)
-        return key
-    }()
+    private static let served = ThreadReference<CuseChannel>()
 
     static func serve(_ channel: CuseChannel, _ body: () -> Void) {
-        unsafe pthread_setspecific(key, Unmanaged.passUnretained(channel).toOpaque())
+        served.set(channel)
         body()
-        pthread_setspecific(key, nil)
+        served.set(nil)
         withExtendedLifetime(channel) {}
     }
 
-    /// SAFETY: set by `serve`, which keeps the channel alive around all callbacks.
-    static var current: CuseChannel? {
-        unsafe pthread_getspecific(key).map { unsafe Unmanaged<CuseChannel>.fromOpaque($0).takeUnretainedValue() }
-    }
+    /// Set by `serve`, which keeps the channel alive around all callbacks.
+    static var current: CuseChannel? { served.value }
 }
 
 private func handle(_ request: fuse_req_t?, _ body: (CuseChannel, consuming sending UsbfsReply) -> Void) {

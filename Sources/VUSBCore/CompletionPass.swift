@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Glibc
-
 /// Who is told of the end of a pass.
 package protocol CompletionPassHandler: AnyObject {
     /// On the thread of the pass, once for each time that it was asked for.
@@ -12,43 +10,33 @@ package protocol CompletionPassHandler: AnyObject {
 /// the other. Handlers that answer many at once rather than each are told when it's over.
 ///
 /// Concurrency model: one thread's, which no other sees.
-@safe
 package final class CompletionPass {
     private var handlers: [any CompletionPassHandler] = []
 
     package init() {}
 
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        // Fails only when the process has used up its keys, at its start: nothing could work then.
-        unsafe precondition(pthread_key_create(&key, nil) == 0)
-        return key
-    }()
+    /// Set by `run`, whose caller has the pass for the length of the call.
+    private static let current = ThreadReference<CompletionPass>()
 
-    /// SAFETY: set by `run`, whose caller has the pass for the length of the call.
-    private static var current: CompletionPass? {
-        unsafe pthread_getspecific(key).map { unsafe Unmanaged<CompletionPass>.fromOpaque($0).takeUnretainedValue() }
-    }
-
-    /// Calls `body`, which completes URBs, and then whoever asked for it meanwhile. A pass within a pass is a part of it.
+    /// Calls `body`, which completes URBs, and then whoever asked for it meanwhile, in no order. A pass within a pass is a part of it.
     package func run<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
-        guard Self.current == nil else { return try body() }
-        unsafe pthread_setspecific(Self.key, Unmanaged.passUnretained(self).toOpaque())
+        guard Self.current.value == nil else { return try body() }
+        Self.current.set(self)
         defer { end() }
         return try body()
     }
 
     private func end() {
         // What a handler completes isn't of this pass: nobody would be told.
-        pthread_setspecific(Self.key, nil)
+        Self.current.set(nil)
         while let handler = handlers.popLast() { handler.passEnded() }
     }
 
     /// Has the handler told of the end of the pass in which the calling thread is.
     /// - Returns: false where it's in none: there's nothing to wait for.
     package static func tellAtEnd(_ handler: any CompletionPassHandler) -> Bool {
-        guard let current else { return false }
-        current.handlers.append(handler)
+        guard let pass = current.value else { return false }
+        pass.handlers.append(handler)
         return true
     }
 }

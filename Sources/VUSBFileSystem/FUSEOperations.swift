@@ -56,22 +56,12 @@ final class ReaderContext {
         self.requestBuffer = requestBuffer
     }
 
-    private static let key: pthread_key_t = {
-        var key = pthread_key_t()
-        // Fails only when the process has used up its keys, at its start: nothing could work then.
-        unsafe precondition(pthread_key_create(&key, nil) == 0)
-        return key
-    }()
+    private static let installed = ThreadReference<ReaderContext>()
 
     /// Makes `self` the calling thread's context, until the thread ends. The caller keeps it alive.
-    func install() {
-        unsafe pthread_setspecific(Self.key, Unmanaged.passUnretained(self).toOpaque())
-    }
+    func install() { Self.installed.set(self) }
 
-    /// SAFETY: set by `install`, by the thread's main function, which keeps the context alive around all callbacks.
-    static var current: ReaderContext? {
-        unsafe pthread_getspecific(key).map { unsafe Unmanaged<ReaderContext>.fromOpaque($0).takeUnretainedValue() }
-    }
+    static var current: ReaderContext? { installed.value }
 }
 
 /// Runs `body` with the file system, the reply and the thread's request buffer.

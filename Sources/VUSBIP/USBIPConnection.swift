@@ -148,7 +148,7 @@ extension USBIPConnection {
             deadline.cancel()
             self.session = nil
             served.withLock { $0 = nil }
-            export.returned(peer: peer, reason, unfinished: session.inFlight)
+            export.returned(peer: peer, reason, unfinished: session.unfinished)
         }
     }
 

@@ -39,6 +39,13 @@ extension USBIPSession {
         if isUse { noteUse() }
     }
 
+    /// K8: nobody is told of what has ended; its URBs have the session as long as it has them.
+    func discard() {
+        makeAnswers()
+        outgoing.give(to: &sending)
+        sending.removeAll()
+    }
+
     private func noteUse() {
         let now = CoarseInstant.now
         state.withLock { $0.lastTransfer = now }
@@ -63,8 +70,14 @@ extension USBIPSession {
         case .nothing: break
         case .wakeLoop: wake()
         case .answer: answerFromSource()
+        case .drop: drop(slot)
         case .answerAtEndOfPass: if !CompletionPass.tellAtEnd(self) { answerFromSource() }
         }
+    }
+
+    private func drop(_ slot: Int) {
+        let finished = state.withLock { $0.release(slot) }
+        finished.memory?.release()
     }
 
     func passEnded() { answerFromSource() }
@@ -83,17 +96,19 @@ extension USBIPSession {
     }
 
     private func handOver() {
-        let isThere = state.withLock { state in
+        let isGone = state.withLock { state in
             if state.turn == .source { state.turn = .loop }
-            return state.turn == .loop
+            return state.turn == .gone
         }
-        if isThere { wake() }
+        if isGone { discard() } else { wake() }
     }
 }
 
 /// What a thread does that has completed a URB.
 private enum AfterCompletion {
     case nothing
+    /// K8.
+    case drop
     case wakeLoop
     case answer
     /// Other URBs of the session may end in the same pass.
@@ -103,9 +118,9 @@ private enum AfterCompletion {
 extension USBIPSession.State {
     /// A URB has ended.
     fileprivate mutating func complete(_ slot: Int, _ urb: inout URB?) -> AfterCompletion {
-        guard turn != .gone else { return .nothing }
         slots[slot].urb = urb.take()
         slots[slot].phase = .finished
+        guard turn != .gone else { return .drop }
         ready.append(.slot(slot))
         guard turn == .nobody else { return .nothing }
         turn = isDirect ? .source : .loop

@@ -72,7 +72,10 @@ final class USBIPSession: URBHandler, CompletionPassHandler, @unchecked Sendable
         }
     }
 
+    /// Commands that aren't answered.
     var inFlight: Int { state.withLock { $0.slots.inUse } }
+    /// URBs that haven't ended.
+    var unfinished: Int { state.withLock { $0.slots.unfinished } }
 
     // MARK: - The loop's thread
 
@@ -178,8 +181,7 @@ final class USBIPSession: URBHandler, CompletionPassHandler, @unchecked Sendable
             defer { state.turn = .gone }
             return state.turn == .source
         }
-        // URBs that wait for their answers have the session, which has them.
-        if !isSource { makeAnswers() }
+        if !isSource { discard() }
         whenOver.take()?()
     }
 

@@ -54,6 +54,10 @@ struct USBIPSlots: ~Copyable {
 
     var inUse: Int { slots.inUse }
 
+    var unfinished: Int {
+        (0..<USBIPLimits.urbs).count { self[$0].phase != .free && self[$0].phase != .finished }
+    }
+
     subscript(index: Int) -> USBIPSlot {
         _read { yield slots[index] }
         _modify { yield &slots[index] }

@@ -17,6 +17,7 @@ found=$build/corpus/$name
 mkdir -p "$found" "$here/Corpus/$name"
 # Swift's own backtrace reads memory that ASan guards, and hides what was wrong.
 export SWIFT_BACKTRACE=enable=no
+causes='Fatal error|Precondition failed|Assertion failed|Simultaneous accesses|^==[0-9]+== ?ERROR'
 status=0
 "$build/debug/Fuzz$name" "$found" "$here/Corpus/$name" -artifact_prefix="$out/$name-" -max_total_time="$seconds" \
     -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 >"$out/$name.log" 2>&1 || status=1
@@ -24,7 +25,7 @@ if [ $status -eq 0 ]; then verdict=ok; else verdict=FAIL; fi
 {
     echo "== Fuzz$name for $seconds s: $verdict"
     grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$out/$name.log"
-    [ $status -eq 0 ] || grep -m 1 -A 40 -E 'Fatal error|Precondition failed|Assertion failed|^==[0-9]+== ?ERROR' "$out/$name.log"
+    [ $status -eq 0 ] || grep -m 1 -A 40 -E "$causes" "$out/$name.log" || tail -n 40 "$out/$name.log"
 } >"$out/$name.told"
 cat "$out/$name.told"
 exit $status

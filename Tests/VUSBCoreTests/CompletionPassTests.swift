@@ -8,15 +8,23 @@ import VUSBTestSupport
 struct CompletionPassTests {
     private struct Fault: Error {}
 
-    /// Says when it was told.
+    /// Says by its name that it was told.
     private final class Handler: CompletionPassHandler {
-        let told: Inbox<Bool>
-        init(_ told: Inbox<Bool>) { self.told = told }
-        /// What it completes itself is in no pass.
-        func passEnded() { told.append(CompletionPass.tellAtEnd(self)) }
+        private let name: String
+        private let told: Inbox<String>
+
+        init(_ told: Inbox<String>, _ name: String = "one") {
+            self.name = name
+            self.told = told
+        }
+
+        func passEnded() {
+            #expect(!CompletionPass.tellAtEnd(self), "what it completes itself is in no pass")
+            told.append(name)
+        }
     }
 
-    private let told = Inbox<Bool>()
+    private let told = Inbox<String>()
 
     @Test("who is in none needn't wait")
     func none() {
@@ -27,12 +35,12 @@ struct CompletionPassTests {
     @Test("all who asked are told at its end, once for each time, and not at the next one's")
     func end() {
         let pass = CompletionPass()
-        let (first, second) = (Handler(told), Handler(told))
+        let (first, second) = (Handler(told, "first"), Handler(told, "second"))
         pass.run {
             for handler in [first, second, first] { #expect(CompletionPass.tellAtEnd(handler)) }
             #expect(told.elements == [])
         }
-        #expect(told.elements == [false, false, false])
+        #expect(told.elements.sorted() == ["first", "first", "second"])
         #expect(!CompletionPass.tellAtEnd(first))
         pass.run {}
         #expect(told.count == 3)
@@ -45,7 +53,7 @@ struct CompletionPassTests {
             inner.run { #expect(CompletionPass.tellAtEnd(Handler(told))) }
             #expect(told.elements == [])
         }
-        #expect(told.elements == [false])
+        #expect(told.elements == ["one"])
     }
 
     @Test("one that fails is at its end, too")
@@ -56,7 +64,7 @@ struct CompletionPassTests {
                 throw Fault()
             }
         }
-        #expect(told.elements == [false])
+        #expect(told.elements == ["one"])
     }
 
     @Test("other threads aren't in it")

@@ -24,10 +24,11 @@ struct USBIPImportSessionTests {
     private struct Rig {
         let session: USBIPImportSession
         let device: VirtualDevice
-        let handler = RecordingHandler()
+        let handler: RecordingHandler
         let input = EndpointAddress(rawValue: 0x81)
 
-        init() throws {
+        init(handler: RecordingHandler = RecordingHandler()) throws {
+            self.handler = handler
             let bytes = USBIPFakeServer.record()
             // SAFETY: a view of bytes, for the call.
             let record = try USBIPImportRecord(unsafe bytes.span.bytes)
@@ -78,6 +79,34 @@ struct USBIPImportSessionTests {
     }
 
     private static let directionIn: UInt32 = 0x200
+
+    private final class Batch: CompletionPassHandler, Sendable {
+        let ended = Inbox<Bool>()
+        func passEnded() { ended.append(true) }
+    }
+
+    @Test(
+        "what one read brings ends in one pass, whether it's well-formed or not, and so does what the connection's end ends"
+    )
+    func passes() throws {
+        let batch = Batch()
+        let handler = RecordingHandler { _ in
+            #expect(CompletionPass.tellAtEnd(batch))
+            #expect(batch.ended.count % 2 == 0)
+        }
+        let rig = try Rig(handler: handler)
+        for _ in 0..<6 { _ = rig.submit() }
+        #expect(rig.sent().count == 6)
+        try rig.receive(USBIPFakeServer.done(1, [1]) + USBIPFakeServer.done(2, [2]))
+        #expect(batch.ended.count == 2)
+        // The seqnum of none.
+        #expect(throws: USBIPServerFault.self) {
+            try rig.receive([3, 4, 99].flatMap { USBIPFakeServer.done($0, [3]) })
+        }
+        #expect(batch.ended.count == 4)
+        rig.finish()
+        #expect(batch.ended.count == 6 && handler.completions.count == 6)
+    }
 
     @Test("C1: cancelled before it's sent: the server hears nothing")
     func beforeSending() throws {

@@ -34,7 +34,6 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
     private var watch: RepeatedTask?
     private var watcher = USBIPReadingWatch()
     private var entry: USBIPLoopGuard.Entry?
-    private let pass = CompletionPass()
     private var isSending = false
     private var sending: [ByteBuffer] = []
     private var lastError: (any Error)?
@@ -111,7 +110,7 @@ final class USBIPImportConnection: ChannelInboundHandler, @unchecked Sendable {
             begin(record, context)
         }
         guard case .serving(let session) = phase else { return }
-        try pass.run { () throws(USBIPServerFault) in try session.receive(bytes.extracting(position...)) }
+        try session.receive(bytes.extracting(position...))
     }
 
     func channelReadComplete(context: ChannelHandlerContext) { send() }

@@ -9,6 +9,10 @@ extension USBIPImportSession {
     /// Takes answers apart and gives their URBs back. `turn` must follow.
     func receive(_ bytes: RawSpan) throws(USBIPServerFault) {
         state.withLock { $0.isAwake = true }
+        try pass.run { () throws(USBIPServerFault) in try takeAnswers(bytes) }
+    }
+
+    private func takeAnswers(_ bytes: RawSpan) throws(USBIPServerFault) {
         var position = 0
         while position < bytes.byteCount {
             if let current = arrival.take() {

@@ -51,6 +51,8 @@ final class USBIPImportSession: @unchecked Sendable {
     private let descriptorsRead = Mutex(USBIPImportSession.noDescriptors)
 
     // SAFETY: from here on all is the loop's thread's.
+    /// What one read brings, or the end.
+    let pass = CompletionPass()
     var outgoing: USBIPOutgoing
     var scratch = USBIPScratch()
     var arrival: USBIPArrival?
@@ -163,6 +165,13 @@ final class USBIPImportSession: @unchecked Sendable {
     /// The connection is gone: L3 of Imports.md.
     func end() {
         state.withLock { $0.admission = .ended }
+        pass.run { loseAll() }
+        seqnums = [:]
+        unlinks = [:]
+        changes = []
+    }
+
+    private func loseAll() {
         if let current = arrival.take() {
             let slot = current.slot
             lose(current.giveUp(), slot)
@@ -183,9 +192,6 @@ final class USBIPImportSession: @unchecked Sendable {
             }
             if let urb = taken.take() { giveBack(urb, .noDevice, isOwn: isOwn) }
         }
-        seqnums = [:]
-        unlinks = [:]
-        changes = []
     }
 
     /// C9: since when one that was cancelled has waited for its end, or for the answer to its UNLINK; nil for none.
