@@ -18,7 +18,8 @@ package final class CompletionPass {
     /// Set by `run`, whose caller has the pass for the length of the call.
     private static let current = ThreadReference<CompletionPass>()
 
-    /// Calls `body`, which completes URBs, and then whoever asked for it meanwhile, in no order. A pass within a pass is a part of it.
+    /// Calls `body`, which completes URBs, and then tells whoever asked for it meanwhile, in no order. A pass within a pass
+    /// is a part of it.
     package func run<Result, Failure>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         guard Self.current.value == nil else { return try body() }
         Self.current.set(self)

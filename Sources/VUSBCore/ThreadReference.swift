@@ -2,12 +2,12 @@
 
 internal import Glibc
 
-/// A reference of which each thread has its own, nil at first: for C callbacks and the like, which aren't told whose they are.
+/// A reference of which each thread has its own, nil at first: for C callbacks and the like, which aren't told whose they
+/// are. It's to be a static property: what `key` names is never given back.
 @safe
 package struct ThreadReference<Object: AnyObject>: Sendable {
     private let key: pthread_key_t
 
-    /// Once for a process: a key is never given back.
     package init() {
         var key = pthread_key_t()
         let code = unsafe pthread_key_create(&key, nil)

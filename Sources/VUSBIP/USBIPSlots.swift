@@ -54,6 +54,7 @@ struct USBIPSlots: ~Copyable {
 
     var inUse: Int { slots.inUse }
 
+    /// How many URBs haven't ended.
     var unfinished: Int {
         (0..<USBIPLimits.urbs).count { self[$0].phase != .free && self[$0].phase != .finished }
     }
